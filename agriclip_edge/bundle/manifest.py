@@ -1,0 +1,216 @@
+"""The typed form of ``bundle.json``, read without trust."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from ..errors import BundleError, BundleFault
+
+FORMAT = "agriclip-bundle"
+FORMAT_VERSION = 1
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILES = 4096
+MAX_FILE_BYTES = 2 << 30  # ONNX files end at 2 GiB
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+SHA256 = r"^[0-9a-f]{64}$"
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all records of the manifest: immutable, and an unknown field is an error."""
+
+
+class FileEntry(Record, frozen=True):
+    """One file of the bundle: where it lies and what its bytes must be."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class TensorSpec(Record, frozen=True):
+    """An input or output of a graph; None in ``shape`` is any size (the batch, the length of a text)."""
+
+    name: str
+    dtype: str
+    shape: list[int | None]
+
+
+class Variant(Record, frozen=True):
+    """One image encoder graph: uint8 (N, S, S, 3) in, unit float32 (N, D) out."""
+
+    name: str
+    runtime: str
+    precision: str
+    file: str
+    input: TensorSpec
+    output: TensorSpec
+    figures: dict[str, float] = {}
+
+
+class Preprocessing(Record, frozen=True):
+    """The picture that the image encoder wants: the version of our one preprocessing, and its size S in pixels."""
+
+    version: int
+    size: int
+
+
+class TextEncoder(Record, frozen=True):
+    """The text encoder for labels typed in the field: token ids in, unit float32 (N, D) out."""
+
+    file: str
+    vocabulary: str
+    max_tokens: int
+    inputs: list[TensorSpec]
+    output: TensorSpec
+    templates: list[str]
+
+
+class PackEntry(Record, frozen=True):
+    """One label pack of the bundle; the default packs are used when nobody chooses."""
+
+    name: str
+    title: str
+    file: str
+    labels: int
+    default: bool = True
+
+
+class LicenceEntry(Record, frozen=True):
+    """A licence text in the bundle, its SPDX identifier and what it covers."""
+
+    spdx: str
+    covers: str
+    file: str
+
+
+class Manifest(Record, frozen=True):
+    """Everything that a reader must know before it opens any other file of the bundle."""
+
+    format: str
+    format_version: int
+    name: str
+    version: str
+    description: str
+    embedding_dim: int
+    temperature: float
+    preprocessing: Preprocessing
+    image: list[Variant]
+    packs: list[PackEntry]
+    card: str
+    licences: list[LicenceEntry]
+    files: list[FileEntry]
+    text: TextEncoder | None = None
+    sources: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Hold the rules that types alone cannot say.
+
+        Raises:
+            BundleError: a rule of ``docs/bundle-format.md`` is broken.
+        """
+        _require(len(self.files) <= MAX_FILES, f"lists {len(self.files)} files; at most {MAX_FILES} are accepted")
+        paths = [entry.path for entry in self.files]
+        for path in paths:
+            check_path(path)
+        _require(len({path.lower() for path in paths}) == len(paths), "lists a file twice")
+        for entry in self.files:
+            _require(entry.size >= 0, f"gives {entry.path} the size {entry.size}")
+            _require(re.fullmatch(SHA256, entry.sha256) is not None, f"gives {entry.path} no sha256 of 64 hex digits")
+            if entry.size > MAX_FILE_BYTES:
+                message = f"{entry.path} says it has {entry.size:,} bytes; at most {MAX_FILE_BYTES:,} are accepted"
+                raise BundleError(BundleFault.TOO_LARGE, message)
+        used = [variant.file for variant in self.image] + [pack.file for pack in self.packs]
+        used += [self.card] + [licence.file for licence in self.licences]
+        if self.text is not None:
+            used += [self.text.file, self.text.vocabulary]
+        for path in used:
+            _require(path in paths, f"uses {path!r}, which it does not list under files")
+        _require(len(self.image) > 0, "has no image encoder")
+        _unique("image variants", [variant.name for variant in self.image])
+        _unique("packs", [pack.name for pack in self.packs])
+        _require(1 <= self.embedding_dim <= 16384, f"gives embedding_dim {self.embedding_dim}; accepted: 1 to 16384")
+        _require(0 < self.temperature < 1e3, f"gives temperature {self.temperature}; accepted: above 0, below 1000")
+        size = self.preprocessing.size
+        _require(8 <= size <= 2048, f"gives preprocessing size {size}; accepted: 8 to 2048 pixels")
+        if self.text is not None:
+            _require(3 <= self.text.max_tokens <= 8192, f"gives max_tokens {self.text.max_tokens}; accepted: 3 to 8192")
+            bad = [template for template in self.text.templates if template.count("{}") != 1]
+            _require(not bad and bool(self.text.templates), "needs templates that hold {} once each")
+
+
+def check_path(path: str) -> None:
+    """Accept only plain relative paths: ``folder/file.ext`` in letters, digits, ``.``, ``_`` and ``-``.
+
+    Raises:
+        BundleError: anything else (absolute, ``..``, backslash, drive, control character, hidden file).
+    """
+    segments = path.split("/")
+    if len(path) > 255 or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        message = f"unsafe path {path[:80]!r}; accepted: relative, letters, digits, '.', '_' and '-', no '..'"
+        raise BundleError(BundleFault.PATH_UNSAFE, message)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read ``bundle.json``.
+
+    Raises:
+        BundleError: not JSON, a duplicate key, a field missing, unknown or of another type, another version.
+    """
+    document = parse_json(data, "bundle.json", BundleFault.MANIFEST_UNREADABLE)
+    found = (document.get("format"), document.get("format_version")) if isinstance(document, dict) else (None, None)
+    if found != (FORMAT, FORMAT_VERSION):
+        message = f"bundle.json is of format {found[0]!r} version {found[1]!r}; accepted: {FORMAT!r} {FORMAT_VERSION}"
+        raise BundleError(BundleFault.FORMAT_UNSUPPORTED, message)
+    try:
+        manifest = msgspec.convert(document, Manifest, strict=True)
+    except msgspec.ValidationError as error:
+        raise BundleError(BundleFault.MANIFEST_INVALID, f"bundle.json: {error}") from None
+    manifest.check()
+    return manifest
+
+
+def parse_json(data: bytes, what: str, fault: BundleFault, limit: int = MAX_MANIFEST_BYTES) -> Any:
+    """JSON of an untrusted file, strictly: no duplicate keys, no NaN, bounded size and depth.
+
+    Raises:
+        BundleError: with ``fault``, when ``data`` is anything else.
+    """
+    if len(data) > limit:
+        message = f"{what} has {len(data):,} bytes; at most {limit:,} are accepted"
+        raise BundleError(BundleFault.TOO_LARGE, message)
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except RecursionError:
+        raise BundleError(fault, f"{what} is nested too deeply") from None
+    except (UnicodeDecodeError, ValueError) as error:
+        raise BundleError(fault, f"{what} is not valid JSON: {error}") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"duplicate key {key[:80]!r}")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BundleError(BundleFault.MANIFEST_INVALID, f"bundle.json {message}")
+
+
+def _unique(what: str, names: list[str]) -> None:
+    for name in names:
+        _require(re.fullmatch(NAME, name) is not None, f"names {what} {name[:80]!r}; accepted: a-z, 0-9, '.', '_', '-'")
+    _require(len(set(names)) == len(names), f"names two {what} alike")

@@ -1,0 +1,150 @@
+"""A bundle opened for reading: every byte that leaves it has been checked against the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+
+from ..errors import BundleError, BundleFault, LabelError
+from ..imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
+from ..labels.pack import LabelPack
+from .manifest import MAX_MANIFEST_BYTES, Manifest, PackEntry, parse_manifest
+from .storage import open_storage
+
+DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "default_bundle"
+
+
+class Bundle:
+    """One model with its packs and licences: a folder or a zip file.
+
+    Opening reads the manifest alone; each file is checked (size, sha256) when it is first wanted.
+
+    Example:
+        >>> bundle = Bundle.open()
+        >>> bundle.manifest.embedding_dim
+        384
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the bundle at ``path``; see `open`."""
+        self.path = path
+        self._storage = open_storage(path)
+        try:
+            data = self._storage.read("bundle.json", MAX_MANIFEST_BYTES)
+        except BundleError as error:
+            if error.fault is BundleFault.FILE_MISSING:
+                raise BundleError(BundleFault.NOT_A_BUNDLE, f"{path} holds no bundle.json") from None
+            raise
+        self.manifest: Manifest = parse_manifest(data)
+        self.sha256: str = hashlib.sha256(data).hexdigest()
+        self._files = {entry.path: entry for entry in self.manifest.files}
+        if self.manifest.preprocessing.version != PREPROCESSING_VERSION:
+            found = self.manifest.preprocessing.version
+            message = f"the bundle wants preprocessing version {found}; this package has {PREPROCESSING_VERSION}"
+            raise BundleError(BundleFault.FORMAT_UNSUPPORTED, message)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
+        """Open a bundle: its manifest is read and checked, nothing else.
+
+        Args:
+            path: a folder or a zip file; None opens the bundle that ships with this package.
+
+        Raises:
+            BundleError: nothing there, or the manifest is broken, hostile or of another version.
+
+        Example:
+            >>> len(Bundle.open().sha256)
+            64
+        """
+        return cls(DEFAULT_BUNDLE if path is None else Path(path))
+
+    def read(self, path: str) -> bytes:
+        """All bytes of one listed file, after its size and sha256 were checked.
+
+        Raises:
+            BundleError: the file is not listed, not there, or not the one that the manifest describes.
+
+        Example:
+            >>> bundle = Bundle.open()
+            >>> bundle.read(bundle.manifest.card)[:2]
+            b'# '
+        """
+        entry = self._files.get(path)
+        if entry is None:
+            raise BundleError(BundleFault.FILE_MISSING, f"{path} is not listed in bundle.json")
+        data = self._storage.read(path, entry.size)
+        if len(data) != entry.size:
+            message = f"{path} has {len(data):,} bytes; bundle.json says {entry.size:,}"
+            raise BundleError(BundleFault.SIZE_MISMATCH, message)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != entry.sha256:
+            message = f"{path} has sha256 {digest[:12]}…; bundle.json says {entry.sha256[:12]}…: get the bundle again"
+            raise BundleError(BundleFault.HASH_MISMATCH, message)
+        return data
+
+    def unlisted(self) -> list[str]:
+        """Files that lie in the bundle without being in the manifest; nothing ever reads them."""
+        return [path for path in self._storage.paths() if path != "bundle.json" and path not in self._files]
+
+    @cached_property
+    def text_encoder_id(self) -> str:
+        """sha256 that names the feature space of labels: text graph, vocabulary and longest text together."""
+        text = self.manifest.text
+        if text is None:
+            return hashlib.sha256(f"no text encoder {self.manifest.name}".encode()).hexdigest()
+        parts = [self._files[text.file].sha256, self._files[text.vocabulary].sha256, str(text.max_tokens)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def preprocessing_id(self) -> str:
+        """sha256 of the preprocessing that the image encoder was made with."""
+        return preprocessing_id(self.manifest.preprocessing.size)
+
+    def pack(self, name: str) -> LabelPack:
+        """One of the bundle's own label packs, checked to belong to it.
+
+        Raises:
+            LabelError: no pack of that name.
+            BundleError: the pack is broken or foreign.
+
+        Example:
+            >>> Bundle.open().pack("maize-leaf-disease").labels[0].parent
+            'maize leaf'
+        """
+        entry = self._pack_entry(name)
+        pack = LabelPack.from_bytes(self.read(entry.file), where=f"pack {name}")
+        self.accept(pack)
+        return pack
+
+    def _pack_entry(self, name: str) -> PackEntry:
+        for entry in self.manifest.packs:
+            if entry.name == name:
+                return entry
+        names = ", ".join(entry.name for entry in self.manifest.packs)
+        raise LabelError(f"no pack named {name!r}; the bundle has: {names}")
+
+    def accept(self, pack: LabelPack) -> None:
+        """Refuse a pack whose embeddings live in another space than this bundle's.
+
+        Raises:
+            BundleError: the pack was made with another text encoder, preprocessing or embedding size.
+        """
+        dim = self.manifest.embedding_dim
+        if pack.embeddings.shape[1] != dim:
+            message = f"pack {pack.name} has embeddings of {pack.embeddings.shape[1]} values; the bundle's have {dim}"
+            raise BundleError(BundleFault.PACK_SHAPE, message)
+        if pack.text_encoder != self.text_encoder_id:
+            message = (
+                f"pack {pack.name} was made with text encoder {pack.text_encoder[:12]}…; "
+                f"the bundle's is {self.text_encoder_id[:12]}…: build the pack again with this bundle"
+            )
+            raise BundleError(BundleFault.PACK_FOREIGN_TEXT_ENCODER, message)
+        if pack.preprocessing != self.preprocessing_id:
+            message = (
+                f"pack {pack.name} was made for preprocessing {pack.preprocessing[:12]}…; "
+                f"the bundle's is {self.preprocessing_id[:12]}…: build the pack again with this bundle"
+            )
+            raise BundleError(BundleFault.PACK_FOREIGN_PREPROCESSING, message)

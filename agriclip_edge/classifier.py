@@ -1,0 +1,453 @@
+"""The whole way of a photo, from a path to an answer: the only module that knows all of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .answer import Answer, Prediction, Timing, rank
+from .bundle.reader import Bundle
+from .errors import BundleError, BundleFault, LabelError, PhotoError, RuntimeUnavailable, UsageError
+from .imaging.decode import RGB, Photo, decode
+from .imaging.preprocess import preprocess
+from .labels.lists import as_labels
+from .labels.pack import Label, LabelPack, merge
+from .labels.prompts import embed_labels
+from .labels.store import find_pack
+from .runtimes import Graph, available_cores, open_graph
+from .text.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_BATCH = 16  # photos an encoder run in `classify_batch` and `embed`: bounds the memory of the activations
+
+
+class Classifier:
+    """Names what photos show, for one bundle and one choice of labels.
+
+    Every method may be called from several threads at once. A change of labels is atomic: each photo is answered
+    wholly under the old labels or wholly under the new ones.
+
+    Example:
+        >>> import agriclip_edge
+        >>> classifier = agriclip_edge.load(labels=["a cow", "a lemon"])
+        >>> classifier.classify("examples/photos/cow.jpg").best.label
+        'a cow'
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        pack: LabelPack,
+        *,
+        threads: int | None = None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
+        """Load the image encoder of ``bundle``; most callers want `agriclip_edge.load`.
+
+        Args:
+            bundle: an open bundle.
+            pack: the labels to choose among; it must belong to the bundle.
+            threads: cores to use; None takes all that this process may run on.
+            text_encoder: the bundle's text encoder, if the caller has loaded it; else it is loaded when first needed.
+
+        Raises:
+            BundleError: the bundle is broken, or the pack belongs to another one.
+        """
+        bundle.accept(pack)
+        self.bundle = bundle
+        self.threads = threads or available_cores()
+        self._pack = pack
+        self._size = bundle.manifest.preprocessing.size
+        variant = bundle.manifest.image[0]
+        self._input = variant.input.name
+        expected = [None, self._size, self._size, 3], [None, bundle.manifest.embedding_dim]
+        if (variant.input.shape, variant.output.shape) != expected or variant.input.dtype != "uint8":
+            message = f"variant {variant.name} does not take uint8 (N, {self._size}, {self._size}, 3) to (N, D)"
+            raise BundleError(BundleFault.GRAPH_MISMATCH, message)
+        graph = bundle.read(variant.file)
+        self._graph: Graph = open_graph(variant.runtime, graph, [variant.input], variant.output, self.threads)
+        self._text = text_encoder
+        self._text_lock = threading.Lock()
+
+    @property
+    def pack(self) -> LabelPack:
+        """The labels in use."""
+        return self._pack
+
+    def use_packs(self, *names: str) -> LabelPack:
+        """Choose among the labels of packs from now on.
+
+        Args:
+            names: names of the bundle's or the user's packs, or paths of pack files; none takes the default packs.
+
+        Raises:
+            LabelError: no such pack.
+            BundleError: a pack is broken or belongs to another bundle.
+
+        Example:
+            >>> import agriclip_edge
+            >>> len(agriclip_edge.load().use_packs("maize-leaf-disease", "apple-leaf-disease").labels)
+            8
+        """
+        return self.use(_open_packs(self.bundle, names))
+
+    def use_labels(self, labels: Iterable[str | Label], *, templates: Sequence[str] | None = None) -> LabelPack:
+        """Choose among labels in the caller's own words from now on.
+
+        Args:
+            labels: words, or `Label` objects with parent and synonyms.
+            templates: prompts with one ``{}`` for the label; None takes the bundle's own.
+
+        Returns:
+            the pack in use, C labels with unit embeddings float32 (C, D).
+
+        Raises:
+            LabelError: as `build_pack`.
+
+        Example:
+            >>> import agriclip_edge
+            >>> [label.text for label in agriclip_edge.load().use_labels(["rust", "blight"]).labels]
+            ['rust', 'blight']
+        """
+        return self.use(self.build_pack(labels, templates=templates))
+
+    def use(self, pack: LabelPack) -> LabelPack:
+        """Choose among the labels of an open pack from now on; photos under way keep the labels that they have.
+
+        Raises:
+            BundleError: the pack belongs to another bundle.
+
+        Example:
+            >>> import agriclip_edge
+            >>> classifier = agriclip_edge.load()
+            >>> classifier.use(classifier.build_pack(["rust", "blight"])).name
+            'typed'
+        """
+        self.bundle.accept(pack)
+        self._pack = pack  # one reference: photos under way keep the one that they took
+        return pack
+
+    def build_pack(
+        self,
+        labels: Iterable[str | Label],
+        *,
+        name: str = "typed",
+        title: str = "",
+        templates: Sequence[str] | None = None,
+    ) -> LabelPack:
+        """Embed labels with the bundle's text encoder; nothing is written and the labels in use stay.
+
+        Args:
+            labels: words, or `Label` objects with parent and synonyms.
+            name: name of the pack.
+            title: one line for people; the name when empty.
+            templates: prompts with one ``{}`` for the label; None takes the bundle's own.
+
+        Raises:
+            LabelError: no label, two alike, a template without ``{}``, or the bundle has no text encoder.
+
+        Example:
+            >>> import agriclip_edge
+            >>> agriclip_edge.load().build_pack(["rust", "blight"]).embeddings.shape
+            (2, 384)
+        """
+        return _build_pack(self.bundle, self._text_encoder(), labels, name=name, title=title, templates=templates)
+
+    def classify(self, photo: Photo, *, top_k: int = 5, min_confidence: float = 0.0) -> Answer:
+        """Name what one photo shows.
+
+        Args:
+            photo: a path, the bytes of a picture file, a Pillow image or an RGB ``uint8`` array ``(H, W, 3)``.
+            top_k: at most so many predictions, at least 1.
+            min_confidence: leave out predictions under this, 0 to 1.
+
+        Returns:
+            the answer; its ``error`` is always None.
+
+        Raises:
+            PhotoError: the photo cannot be used.
+            UsageError: ``top_k`` or ``min_confidence`` is out of range.
+
+        Example:
+            >>> import agriclip_edge, numpy
+            >>> frame = numpy.zeros((720, 1280, 3), numpy.uint8)  # a camera's RGB frame
+            >>> len(agriclip_edge.load().classify(frame, top_k=3).predictions)
+            3
+        """
+        _check_choice(top_k, min_confidence)
+        return self._classify(photo, self._pack, top_k, min_confidence)
+
+    def classify_batch(
+        self, photos: Sequence[Photo] | RGB, *, top_k: int = 5, min_confidence: float = 0.0
+    ) -> list[Answer]:
+        """Name what several photos show, with the encoder run on many at a time.
+
+        Args:
+            photos: a sequence of anything that `classify` takes, or an RGB ``uint8`` array ``(N, H, W, 3)``.
+            top_k: at most so many predictions a photo.
+            min_confidence: leave out predictions under this.
+
+        Returns:
+            one answer a photo, in order; a photo that cannot be used has ``error`` set, the others go on.
+
+        Raises:
+            UsageError: an argument is out of range.
+
+        Example:
+            >>> import agriclip_edge, numpy
+            >>> frames = numpy.zeros((4, 480, 640, 3), numpy.uint8)
+            >>> len(agriclip_edge.load().classify_batch(frames))
+            4
+        """
+        _check_choice(top_k, min_confidence)
+        pack = self._pack
+        answers: list[Answer] = []
+        for start in range(0, len(photos), _BATCH):
+            answers += self._classify_together(list(photos[start : start + _BATCH]), pack, top_k, min_confidence)
+        return answers
+
+    def classify_many(
+        self,
+        photos: Iterable[Photo],
+        *,
+        top_k: int = 5,
+        min_confidence: float = 0.0,
+        workers: int | None = None,
+    ) -> Iterator[Answer]:
+        """Name what any number of photos show, in flat memory: decoding and encoding overlap in several threads.
+
+        Args:
+            photos: an iterable of anything that `classify` takes; it is read a few items ahead.
+            top_k: at most so many predictions a photo.
+            min_confidence: leave out predictions under this.
+            workers: photos under way at once; None takes the classifier's threads.
+
+        Yields:
+            one answer a photo, in order; a photo that cannot be used has ``error`` set, the others go on.
+
+        Raises:
+            UsageError: an argument is out of range.
+
+        Example:
+            >>> import agriclip_edge
+            >>> paths = ["examples/photos/cow.jpg", "no-such-file.jpg"]
+            >>> [answer.error for answer in agriclip_edge.load().classify_many(paths)]
+            [None, 'no such file']
+        """
+        _check_choice(top_k, min_confidence)
+        if workers is not None and workers < 1:
+            raise UsageError(f"workers is {workers}; accepted: at least 1")
+
+        def answer(photo: Photo) -> Answer:
+            try:
+                return self._classify(photo, self._pack, top_k, min_confidence)
+            except (PhotoError, RuntimeUnavailable) as error:
+                return Answer(_path(photo), (), str(error))
+
+        workers = workers or self.threads
+        if workers == 1:
+            return map(answer, photos)
+        from .parallel import ordered_map  # a single photo does not wait for the import of thread pools
+
+        return ordered_map(answer, photos, workers)
+
+    def embed(self, photos: Photo | Sequence[Photo]) -> npt.NDArray[np.float32]:
+        """Image embeddings.
+
+        Args:
+            photos: one photo, a sequence of photos, or an RGB ``uint8`` array ``(N, H, W, 3)``.
+
+        Returns:
+            unit vectors, float32 (N, D); N is 1 for one photo.
+
+        Raises:
+            PhotoError: a photo cannot be used.
+
+        Example:
+            >>> import agriclip_edge
+            >>> agriclip_edge.load().embed("examples/photos/cow.jpg").shape
+            (1, 384)
+        """
+        if isinstance(photos, np.ndarray) and photos.ndim == 4:
+            several: list[Photo] = list(photos)
+        elif isinstance(photos, (list, tuple)):
+            several = list(photos)
+        else:
+            several = [photos]  # type: ignore[list-item]  # a Sequence that is no list holds no photos: str, bytes
+        vectors = np.empty((len(several), self.bundle.manifest.embedding_dim), np.float32)
+        for start in range(0, len(several), _BATCH):
+            inputs = [self._prepare(photo)[0] for photo in several[start : start + _BATCH]]
+            vectors[start : start + len(inputs)] = self._graph.run({self._input: np.stack(inputs)})
+        return vectors
+
+    def _text_encoder(self) -> TextEncoder:
+        with self._text_lock:  # loaded when the first label is typed; most photos never need it
+            if self._text is None:
+                self._text = TextEncoder(self.bundle, self.threads)
+            return self._text
+
+    def _prepare(self, photo: Photo) -> tuple[RGB, float, float]:
+        """The encoder's input (S, S, 3) of one photo, and the milliseconds of decoding and of preprocessing."""
+        start = time.perf_counter()
+        rgb = decode(photo, input_size=self._size)
+        decoded = time.perf_counter()
+        square = preprocess(rgb, self._size)
+        return square, (decoded - start) * 1e3, (time.perf_counter() - decoded) * 1e3
+
+    def _classify(self, photo: Photo, pack: LabelPack, top_k: int, min_confidence: float) -> Answer:
+        square, decode_ms, preprocess_ms = self._prepare(photo)
+        start = time.perf_counter()
+        vector = self._graph.run({self._input: square[np.newaxis]})
+        encoded = time.perf_counter()
+        predictions = self._rank(vector, pack, top_k, min_confidence)[0]
+        ranked = time.perf_counter()
+        timing = Timing(decode_ms, preprocess_ms, (encoded - start) * 1e3, (ranked - encoded) * 1e3)
+        return Answer(_path(photo), predictions, None, timing)
+
+    def _classify_together(
+        self, photos: list[Photo], pack: LabelPack, top_k: int, min_confidence: float
+    ) -> list[Answer]:
+        answers = [Answer(_path(photo), ()) for photo in photos]
+        squares, rows, spent = [], [], []
+        for row, photo in enumerate(photos):
+            try:
+                square, *milliseconds = self._prepare(photo)
+            except (PhotoError, RuntimeUnavailable) as error:
+                answers[row] = Answer(_path(photo), (), str(error))
+                continue
+            squares.append(square)
+            rows.append(row)
+            spent.append(milliseconds)
+        if not squares:
+            return answers
+        start = time.perf_counter()
+        vectors = self._graph.run({self._input: np.stack(squares)})
+        encoded = time.perf_counter()
+        ranked = self._rank(vectors, pack, top_k, min_confidence)
+        share = 1e3 / len(rows)  # a photo's share of what its batch spent
+        encode_ms, rank_ms = (encoded - start) * share, (time.perf_counter() - encoded) * share
+        for row, predictions, (decode_ms, preprocess_ms) in zip(rows, ranked, spent):
+            timing = Timing(decode_ms, preprocess_ms, encode_ms, rank_ms)
+            answers[row] = Answer(answers[row].path, predictions, None, timing)
+        return answers
+
+    def _rank(
+        self, vectors: npt.NDArray[np.float32], pack: LabelPack, top_k: int, min_confidence: float
+    ) -> list[tuple[Prediction, ...]]:
+        if not np.isfinite(vectors).all():
+            raise BundleError(BundleFault.GRAPH_MISMATCH, "the image encoder gave NaN or infinite embeddings")
+        temperature = pack.temperature or self.bundle.manifest.temperature
+        return [
+            rank(cosines, pack.labels, temperature=temperature, top_k=top_k, min_confidence=min_confidence)
+            for cosines in vectors @ pack.embeddings.T
+        ]
+
+
+def load(
+    bundle: str | os.PathLike[str] | Bundle | None = None,
+    *,
+    packs: Sequence[str] | None = None,
+    labels: Iterable[str | Label] | None = None,
+    templates: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Classifier:
+    """Load a classifier; nothing is read but the bundle (and packs named in ``packs``), and no network is used.
+
+    Args:
+        bundle: a bundle's folder or zip file, or an open `Bundle`; None takes the one that ships in the package.
+        packs: label packs by name or file; None takes the bundle's default packs.
+        labels: labels in the caller's own words, in place of packs.
+        templates: prompts with one ``{}`` for ``labels``.
+        threads: cores to use; None takes all that this process may run on.
+
+    Returns:
+        a classifier, ready to answer.
+
+    Raises:
+        BundleError: the bundle or a pack is broken, hostile or foreign.
+        LabelError: no such pack, or labels that cannot be used.
+        UsageError: both packs and labels, templates without labels, or no thread.
+        RuntimeUnavailable: the bundle needs a runtime that is not installed.
+
+    Example:
+        >>> import agriclip_edge
+        >>> answer = agriclip_edge.load().classify("examples/photos/cow.jpg")
+        >>> answer.best.label
+        'cow'
+    """
+    if packs is not None and labels is not None:
+        raise UsageError("both packs and labels; accepted: one of them")
+    if templates is not None and labels is None:
+        raise UsageError("templates without labels; packs carry their own templates")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; accepted: at least 1")
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    if labels is None:
+        return Classifier(opened, _open_packs(opened, packs or ()), threads=threads)
+    encoder = TextEncoder(opened, threads)
+    pack = _build_pack(opened, encoder, labels, name="typed", title="", templates=templates)
+    return Classifier(opened, pack, threads=threads, text_encoder=encoder)
+
+
+def build_pack(
+    bundle: Bundle,
+    labels: Iterable[str | Label],
+    *,
+    name: str = "typed",
+    title: str = "",
+    templates: Sequence[str] | None = None,
+) -> LabelPack:
+    """Embed labels with a bundle's text encoder, without loading its image encoder; see `Classifier.build_pack`."""
+    return _build_pack(bundle, TextEncoder(bundle), labels, name=name, title=title, templates=templates)
+
+
+def _build_pack(
+    bundle: Bundle,
+    encoder: TextEncoder,
+    labels: Iterable[str | Label],
+    *,
+    name: str,
+    title: str,
+    templates: Sequence[str] | None,
+) -> LabelPack:
+    checked = as_labels(labels)
+    used = tuple(templates or encoder.templates)
+    vectors = embed_labels(checked, used, encoder).astype(np.float16).astype(np.float32)  # as a stored pack
+    return LabelPack(
+        name=name,
+        title=title or name,
+        labels=checked,
+        embeddings=vectors,
+        templates=used,
+        text_encoder=bundle.text_encoder_id,
+        preprocessing=bundle.preprocessing_id,
+    )
+
+
+def _open_packs(bundle: Bundle, names: Sequence[str]) -> LabelPack:
+    """The packs of these names as one; the bundle's default packs when there is no name."""
+    if names:
+        return merge([find_pack(bundle, name) for name in names])
+    entries = bundle.manifest.packs
+    defaults = [bundle.pack(entry.name) for entry in entries if entry.default]
+    if not defaults:
+        raise LabelError("this bundle has no default pack; name packs or labels")
+    return merge(defaults)
+
+
+def _path(photo: Photo) -> str | None:
+    return os.fsdecode(os.fspath(photo)) if isinstance(photo, (str, os.PathLike)) else None
+
+
+def _check_choice(top_k: int, min_confidence: float) -> None:
+    if top_k < 1:
+        raise UsageError(f"top_k is {top_k}; accepted: at least 1")
+    if not 0 <= min_confidence <= 1:
+        raise UsageError(f"min_confidence is {min_confidence}; accepted: 0 to 1")

@@ -1,0 +1,24 @@
+"""The command ``agriclip-edge``: one file a command, heavy imports inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    # The process is ours, so its threads are too: OpenBLAS would start a pool that this program never uses.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no UTF-8
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")  # Pillow's, about photos that it can read all the same
+    try:
+        from .app import run
+
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while the program is still being loaded
+        sys.stderr.write("agriclip-edge: interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,85 @@
+"""The table of commands and the way from arguments to an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import click
+import typer
+
+from .. import __version__
+from . import classify, doctor, embed, inspection, packs
+from .exits import DONE, INTERRUPTED, WRONG_USE, complain, guarded
+
+app = typer.Typer(
+    name="agriclip-edge",
+    rich_markup_mode=None,  # importing rich would double the time to --help
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"agriclip-edge {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(
+    epilog="""\b
+Examples:
+  agriclip-edge classify leaf.jpg
+  agriclip-edge classify photos/ --labels "bean leaf with rust, healthy bean leaf"
+  agriclip-edge doctor
+
+\b
+Exit codes: 0 all done, 1 some photos failed, 2 wrong use or a broken bundle, 130 interrupted."""
+)
+def _root(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave."),
+    ] = None,
+) -> None:
+    """Name what agricultural photos show, on this device, with no network."""
+
+
+app.command("classify", epilog=classify.EXAMPLES)(classify.classify)
+app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
+app.command("info", epilog=inspection.INFO_EXAMPLES)(inspection.info)
+app.command("verify", epilog=inspection.VERIFY_EXAMPLES)(inspection.verify)
+app.add_typer(packs.app, name="packs")
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: the words after the program's name.
+
+    Returns:
+        the exit code.
+    """
+
+    def command() -> int:
+        try:
+            result = app(arguments, prog_name="agriclip-edge", standalone_mode=False)
+        except click.exceptions.NoArgsIsHelpError as error:
+            typer.echo(error.format_message())
+            return WRONG_USE
+        except click.exceptions.Exit as leaving:
+            return leaving.exit_code
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            where = context.command_path if context is not None else "agriclip-edge"
+            complain(f"{error.format_message()} (see: {where} --help)")
+            return WRONG_USE
+        except click.exceptions.Abort:
+            raise KeyboardInterrupt from None
+        if result == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
+        return result if isinstance(result, int) else DONE
+
+    return guarded(command)

@@ -1,0 +1,206 @@
+"""``agriclip-edge classify``: name what photos show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .exits import DONE, INTERRUPTED, SOME_PHOTOS_FAILED, WRONG_USE, Interrupted, complain
+from .output import Format, Record, Writer, choose_format
+from .photos import Listed, list_photos
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+
+EXAMPLES = """\b
+Examples:
+  agriclip-edge classify leaf.jpg
+  agriclip-edge classify photos/ --pack mango-leaf-disease --top-k 3
+  agriclip-edge classify "field/**/*.jpg" --labels "bean leaf with rust, healthy bean leaf"
+  agriclip-edge classify photos/ --output answers.csv --resume
+  find . -name "*.jpg" | agriclip-edge classify - --format jsonl"""
+
+
+def classify(
+    photos: options.Photos,
+    bundle: options.BundlePath = None,
+    pack: options.Packs = None,
+    labels: options.Labels = None,
+    labels_file: options.LabelsFile = None,
+    template: options.Templates = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="At most so many answers a photo.")] = 5,
+    min_confidence: Annotated[
+        float, typer.Option("--min-confidence", min=0, max=1, metavar="P", help="Leave out answers under this.")
+    ] = 0.0,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="How to write; by default what --output ends in, else a table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write there, whole or not at all.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run that wrote to the same --output.")
+    ] = False,
+    threads: options.Threads = None,
+    log: options.LogPath = None,
+) -> int:
+    """Name what photos show: the best labels, each with its confidence."""
+    from ..bundle.reader import Bundle
+    from ..errors import UsageError
+    from .runlog import RunLog
+
+    if resume and output is None:
+        raise UsageError("--resume without --output; what was printed cannot be taken up")
+    run_log = RunLog(log)
+    code = WRONG_USE
+    try:
+        opened = Bundle.open(bundle)
+        listed = list_photos(photos)
+        # One photo gets all cores for its encoder run; of many, each core takes one photo all the way.
+        wanted = threads if len(listed) <= 1 else 1
+        classifier = options.open_classifier(opened, pack, labels, labels_file, template, wanted)
+        run = _Run(classifier, listed, top_k, min_confidence, threads)
+        run_log.facts.update(run.facts())
+        code = run.to_file(output, choose_format(form, output), resume) if output else run.to_stdout(form)
+        return code
+    except (KeyboardInterrupt, Interrupted):
+        code = INTERRUPTED
+        raise
+    finally:
+        run_log.facts["photos"] = run.counts if "run" in locals() else {}
+        run_log.write(code)
+
+
+class _Run:
+    """One list of photos under one choice of labels."""
+
+    def __init__(
+        self, classifier: Classifier, listed: list[Listed], top_k: int, min_confidence: float, threads: int | None
+    ) -> None:
+        from ..runtimes import available_cores
+
+        self._classifier = classifier
+        self._listed = listed
+        self._top_k = top_k
+        self._min_confidence = min_confidence
+        self._workers = min(threads or available_cores(), max(len(listed), 1))
+        self.counts = {"given": len(listed), "answered": 0, "failed": 0, "resumed": 0}
+
+    def facts(self) -> dict[str, Any]:
+        """What the log says about bundle and labels."""
+        bundle, pack = self._classifier.bundle, self._classifier.pack
+        return {
+            "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256},
+            "labels": {"pack": pack.name, "count": len(pack.labels), "templates": list(pack.templates)},
+        }
+
+    def to_stdout(self, form: Format | None) -> int:
+        """Print each answer as it comes."""
+        stream = sys.stdout.buffer
+        writer = Writer(stream, form or Format.table, colour=sys.stdout.isatty())
+        with progress(len(self._listed)) as advance:
+            for record in self._answers(self._listed):
+                try:
+                    writer.write(record)
+                except BrokenPipeError:
+                    done = self.counts["answered"] + self.counts["failed"]
+                    message = f"the reader of the output closed it; stopped after {done} of {len(self._listed)} photos"
+                    raise BrokenPipeError(message) from None
+                advance()
+        writer.finish()
+        return self._code()
+
+    def to_file(self, output: Path, form: Format, resume: bool) -> int:
+        """Keep a journal beside ``output``, and write ``output`` from it when all photos are done."""
+        from ..files import atomic_write
+        from .journal import Journal
+
+        if output.exists() and not output.is_file():  # a pipe or a device: nothing can be renamed there
+            with open(output, "wb") as stream:
+                self._drain(Writer(stream, form))
+            return self._code()
+        if resume and output.exists() and not output.with_name(output.name + ".partial").exists():
+            complain(f"{output} is complete; nothing to resume")
+            return DONE
+        journal = Journal(output, self._request(), resume=resume)
+        self.counts["resumed"] = journal.resumed
+        keep = True
+        try:
+            missing = []
+            for item in self._listed:
+                known = journal.take(item.path)
+                if known is None:
+                    missing.append(item)
+                else:
+                    self._count(known)
+            with progress(len(missing)) as advance:
+                for record in self._answers(missing):
+                    journal.add(record)
+                    advance()
+            records: dict[str, deque[Record]] = defaultdict(deque)
+            for record in journal.records():
+                records[record["path"]].append(record)
+            with atomic_write(output) as stream:
+                writer = Writer(stream, form)
+                for item in self._listed:
+                    writer.write(records[item.path].popleft())
+                writer.finish()
+            keep = False
+        except KeyboardInterrupt:
+            done = self.counts["answered"] + self.counts["failed"]
+            message = f"interrupted: {done} of {len(self._listed)} photos are in {journal.path}; --resume goes on"
+            raise Interrupted(message) from None
+        finally:
+            journal.close(keep=keep)
+        return self._code()
+
+    def _drain(self, writer: Writer) -> None:
+        with progress(len(self._listed)) as advance:
+            for record in self._answers(self._listed):
+                writer.write(record)
+                advance()
+        writer.finish()
+
+    def _answers(self, listed: list[Listed]) -> Iterator[Record]:
+        """One record an item, in order; each failure is one line on stderr."""
+        good = (item.path for item in listed if item.error is None)
+        answers = self._classifier.classify_many(
+            good, top_k=self._top_k, min_confidence=self._min_confidence, workers=self._workers
+        )
+        for item in listed:
+            if item.error is None:
+                record = next(answers).to_record()
+            else:
+                record = {"path": item.path, "predictions": [], "error": item.error}
+            self._count(record)
+            if record["error"] is not None:
+                complain(f"{item.path}: {record['error']}")
+            yield record
+
+    def _count(self, record: Record) -> None:
+        self.counts["answered" if record["error"] is None else "failed"] += 1
+
+    def _code(self) -> int:
+        return SOME_PHOTOS_FAILED if self.counts["failed"] else DONE
+
+    def _request(self) -> dict[str, Any]:
+        """What decides the answers; a run is resumed only under the same."""
+        import hashlib
+
+        pack = self._classifier.pack
+        return {
+            "bundle": self._classifier.bundle.sha256,
+            "labels": hashlib.sha256(pack.to_bytes()).hexdigest(),
+            "top_k": self._top_k,
+            "min_confidence": self._min_confidence,
+            "folder": os.getcwd(),  # paths are relative to it
+        }

@@ -1,0 +1,108 @@
+"""Options that several commands share, so that their words and defaults cannot drift apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..bundle.reader import Bundle
+    from ..classifier import Classifier
+
+
+def complete_pack(incomplete: str) -> list[str]:
+    """Names of packs that begin with what was typed, for the shell's completion."""
+    from ..bundle.reader import Bundle
+    from ..errors import AgriclipError
+    from ..labels.store import PackStore
+
+    try:
+        names = [entry.name for entry in Bundle.open().manifest.packs] + PackStore().names()
+    except (AgriclipError, OSError):
+        return []
+    return sorted(name for name in set(names) if name.startswith(incomplete))
+
+
+Photos = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PHOTO...",
+        help="Photos, folders (searched through), glob patterns, or - for a list of paths on stdin.",
+        show_default=False,
+    ),
+]
+BundlePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        metavar="PATH",
+        envvar="AGRICLIP_EDGE_BUNDLE",
+        help="A bundle's folder or zip; else the shipped one.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, metavar="N", help="Cores to use; all by default.")
+]
+LogPath = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="FILE", help="Write versions, bundle hash, arguments and counts there, as JSON."),
+]
+Packs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pack",
+        metavar="NAME",
+        help="Labels of this pack (a name or a .safetensors file); repeatable; the default packs otherwise.",
+        autocompletion=complete_pack,
+    ),
+]
+Labels = Annotated[
+    str | None, typer.Option("--labels", metavar="TEXT", help="Labels in your own words, with commas between them.")
+]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-file", metavar="FILE", help="Labels one a line, or a CSV with columns label, parent, synonyms (;)."
+    ),
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option("--template", metavar="TEXT", help="Prompt for typed labels, {} being the label; repeatable."),
+]
+
+
+def open_classifier(
+    bundle: Bundle,
+    packs: Sequence[str] | None,
+    labels: str | None,
+    labels_file: Path | None,
+    templates: Sequence[str] | None,
+    threads: int | None,
+) -> Classifier:
+    """A classifier for the labels that the options choose.
+
+    Raises:
+        UsageError: more than one of ``--pack``, ``--labels`` and ``--labels-file``, or ``--template`` alone.
+    """
+    from ..classifier import load
+    from ..errors import UsageError
+    from ..labels.lists import parse_labels, read_label_file
+
+    chosen = [
+        name
+        for name, value in (("--pack", packs), ("--labels", labels), ("--labels-file", labels_file))
+        if value is not None and value != []
+    ]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} together; accepted: one of them")
+    if templates and chosen not in (["--labels"], ["--labels-file"]):
+        raise UsageError("--template goes with --labels or --labels-file; packs carry their own templates")
+    typed = None
+    if labels is not None:
+        typed = parse_labels(labels)
+    elif labels_file is not None:
+        typed = read_label_file(labels_file)
+    return load(bundle, packs=packs or None, labels=typed, templates=templates or None, threads=threads)

@@ -1,0 +1,164 @@
+"""``agriclip-edge packs``: label packs, the bundle's and the user's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .exits import DONE
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="""\b
+Examples:
+  agriclip-edge packs list
+  agriclip-edge packs build my-beans --labels-file beans.csv
+  agriclip-edge classify leaf.jpg --pack my-beans""",
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The pack's name.", autocompletion=options.complete_pack)]
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a pack of the same name.")]
+
+
+@app.callback()
+def _packs() -> None:
+    """List, show, build, add and remove label packs; your own lie in $AGRICLIP_EDGE_HOME/packs."""
+
+
+@app.command("list", epilog="\b\nExamples:\n  agriclip-edge packs list --json")
+def list_packs(
+    bundle: options.BundlePath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """List the bundle's packs and your own."""
+    from ..bundle.reader import Bundle
+    from ..errors import AgriclipError
+    from ..labels.store import PackStore, read_pack_file
+
+    opened = Bundle.open(bundle)
+    rows = [
+        {"name": entry.name, "labels": entry.labels, "title": entry.title, "from": "bundle", "default": entry.default}
+        for entry in opened.manifest.packs
+    ]
+    store = PackStore()
+    for name in store.names():
+        try:
+            pack = read_pack_file(store.path(name))
+            opened.accept(pack)
+            labels, title = len(pack.labels), pack.title
+        except AgriclipError as error:  # one broken pack must not hide the others
+            labels, title = 0, f"unusable: {error}"
+        rows.append({"name": name, "labels": labels, "title": title, "from": str(store.folder), "default": False})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return DONE
+    width = max(len(str(row["name"])) for row in rows) if rows else 0
+    for row in rows:
+        own = "" if row["from"] == "bundle" else "  (yours)"
+        typer.echo(f"{row['name']:<{width}}  {row['labels']:>5} labels  {row['title']}{own}")
+    return DONE
+
+
+@app.command("show", epilog="\b\nExamples:\n  agriclip-edge packs show mango-leaf-disease")
+def show(
+    name: Name,
+    bundle: options.BundlePath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Show a pack's labels, parents and synonyms; NAME may be a .safetensors file."""
+    from ..bundle.reader import Bundle
+    from ..labels.store import find_pack
+
+    pack = find_pack(Bundle.open(bundle), name)
+    if as_json:
+        labels = [
+            {"label": label.text, "parent": label.parent, "synonyms": list(label.synonyms)} for label in pack.labels
+        ]
+        facts = {"name": pack.name, "title": pack.title, "templates": list(pack.templates), "labels": labels}
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return DONE
+    typer.echo(f"{pack.name}: {pack.title}; templates: {', '.join(pack.templates)}")
+    for label in pack.labels:
+        synonyms = f"  = {', '.join(label.synonyms)}" if label.synonyms else ""
+        parent = f"  ({label.parent})" if label.parent else ""
+        typer.echo(f"  {label.text}{parent}{synonyms}")
+    return DONE
+
+
+@app.command(
+    "build",
+    epilog="""\b
+Examples:
+  agriclip-edge packs build my-beans --labels "bean rust, healthy bean leaf"
+  agriclip-edge packs build my-beans --labels-file beans.csv --output usb/my-beans.safetensors""",
+)
+def build(
+    name: Name,
+    labels: options.Labels = None,
+    labels_file: options.LabelsFile = None,
+    template: options.Templates = None,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="One line for people.")] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write this .safetensors file; else into your own packs."),
+    ] = None,
+    replace: Replace = False,
+    bundle: options.BundlePath = None,
+) -> int:
+    """Make a pack of your own labels, on this device."""
+    from ..bundle.reader import Bundle
+    from ..classifier import build_pack
+    from ..errors import LabelError, UsageError
+    from ..files import atomic_write
+    from ..labels.lists import parse_labels, read_label_file
+    from ..labels.store import SUFFIX, PackStore
+
+    store = PackStore()
+    path = store.path(name)  # refuses an unusable name before any work
+    if (labels is None) == (labels_file is None):
+        raise UsageError("give the labels by one of --labels and --labels-file")
+    if output is not None and output.suffix != SUFFIX:
+        raise UsageError(f"--output {output}; accepted: a name that ends in {SUFFIX}")
+    target = output or path
+    if target.exists() and not replace:
+        raise LabelError(f"{target} is there already; --replace overwrites it")
+    typed = read_label_file(labels_file) if labels_file is not None else parse_labels(labels or "")
+    pack = build_pack(Bundle.open(bundle), typed, name=name, title=title, templates=template or None)
+    if output is None:
+        store.add(pack, replace=replace)
+    else:
+        with atomic_write(output) as file:
+            file.write(pack.to_bytes())
+    typer.echo(f"{target}: {len(pack.labels)} labels")
+    return DONE
+
+
+@app.command("add", epilog="\b\nExamples:\n  agriclip-edge packs add usb/my-beans.safetensors")
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A pack made by packs build.")],
+    replace: Replace = False,
+    bundle: options.BundlePath = None,
+) -> int:
+    """Check a pack file and put it among your own packs."""
+    from ..bundle.reader import Bundle
+    from ..labels.store import PackStore, read_pack_file
+
+    pack = read_pack_file(file)
+    Bundle.open(bundle).accept(pack)
+    path = PackStore().add(pack, replace=replace)
+    typer.echo(f"{path}: {len(pack.labels)} labels")
+    return DONE
+
+
+@app.command("remove", epilog="\b\nExamples:\n  agriclip-edge packs remove my-beans")
+def remove(name: Name) -> int:
+    """Delete one of your own packs."""
+    from ..labels.store import PackStore
+
+    typer.echo(f"removed {PackStore().remove(name)}")
+    return DONE

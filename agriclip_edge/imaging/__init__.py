@@ -1,0 +1,1 @@
+"""Any photo in, the image encoder's input out: the one preprocessing of training, export and device."""

@@ -1,0 +1,1 @@
+"""Labels in words, and the packs of their precomputed embeddings."""

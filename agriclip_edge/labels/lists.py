@@ -1,0 +1,104 @@
+"""Lists of labels as people write them: typed with commas, one a line, or a CSV with parents and synonyms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import LabelError
+from .pack import Label, check_labels, check_text
+
+MAX_FILE_BYTES = 64 << 20
+_COLUMNS = ("label", "parent", "synonyms")
+
+
+def parse_labels(text: str) -> tuple[Label, ...]:
+    """Labels typed on one line, with commas between them.
+
+    Raises:
+        LabelError: nothing, an empty label, or two alike.
+
+    Example:
+        >>> [label.text for label in parse_labels("bean leaf with rust, healthy bean leaf")]
+        ['bean leaf with rust', 'healthy bean leaf']
+    """
+    return as_labels(text.split(","))
+
+
+def as_labels(labels: Iterable[str | Label]) -> tuple[Label, ...]:
+    """Words or `Label` objects as checked labels.
+
+    Raises:
+        LabelError: nothing, an empty label, or two alike.
+    """
+    found = tuple(Label(label.strip()) if isinstance(label, str) else label for label in labels)
+    check_labels(found)
+    return found
+
+
+def read_label_file(path: str | os.PathLike[str]) -> tuple[Label, ...]:
+    """Read a file of labels.
+
+    Args:
+        path: UTF-8 text with one label a line, or a ``.csv`` whose first row names the columns ``label`` and,
+            as wanted, ``parent`` and ``synonyms`` (with ``;`` between them).
+
+    Raises:
+        LabelError: not readable, not UTF-8, no label, or a broken row; the message names the line.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise LabelError(f"cannot read the labels in {name}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise LabelError(f"{name} has more than {MAX_FILE_BYTES:,} bytes; that is no list of labels")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{name} is not UTF-8 text (byte {error.start})") from None
+    rows = _csv_rows(text, name) if Path(name).suffix.lower() == ".csv" else _lines(text)
+    labels: list[Label] = []
+    seen: dict[str, int] = {}
+    for number, label in rows:
+        try:
+            for words in (label.text, *label.synonyms, *([label.parent] if label.parent else [])):
+                check_text(words)
+        except LabelError as error:
+            raise LabelError(f"{name}, line {number}: {error}") from None
+        first = seen.setdefault(label.text.casefold(), number)
+        if first != number:
+            raise LabelError(f"{name}, line {number}: label {label.text!r} is already on line {first}")
+        labels.append(label)
+    if not labels:
+        raise LabelError(f"{name} holds no label; accepted: one a line, or a CSV with a column 'label'")
+    check_labels(labels)
+    return tuple(labels)
+
+
+def _lines(text: str) -> Iterable[tuple[int, Label]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield number, Label(line.strip())
+
+
+def _csv_rows(text: str, name: str) -> Iterable[tuple[int, Label]]:
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        columns = [column.strip().lower() for column in reader.fieldnames or []]
+        reader.fieldnames = columns
+        unknown = [column for column in columns if column not in _COLUMNS]
+        if "label" not in columns or unknown or len(set(columns)) != len(columns):
+            raise LabelError(f"{name} has the columns {columns}; accepted: label, and as wanted parent, synonyms")
+        for row in reader:
+            if None in row or any(value is None for value in row.values()):
+                raise LabelError(f"{name}, line {reader.line_num}: has not {len(columns)} columns")
+            synonyms = tuple(word.strip() for word in row.get("synonyms", "").split(";") if word.strip())
+            yield reader.line_num, Label(row["label"].strip(), row.get("parent", "").strip(), synonyms)
+    except csv.Error as error:
+        # DictReader's own line_num is that of the row before.
+        raise LabelError(f"{name}, line {reader.reader.line_num}: {error}") from None

@@ -1,0 +1,261 @@
+"""A label pack: labels with their precomputed text embeddings, in one safetensors file."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from ..bundle.manifest import MAX_MANIFEST_BYTES, parse_json
+from ..errors import BundleError, BundleFault, LabelError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+PACK_FORMAT = "agriclip-pack"
+PACK_VERSION = 1
+MAX_PACK_BYTES = 1 << 30
+MAX_LABELS = 1_000_000
+MAX_LABEL_CHARACTERS = 200
+_MAX_HEADER_BYTES = 16 * MAX_MANIFEST_BYTES  # 60 bytes for each of a million labels
+_NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
+
+
+class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing that a photo may show, in words.
+
+    Attributes:
+        text: the label's words.
+        parent: the broader label that it belongs to; empty when it has none.
+        synonyms: further words for the same thing, averaged into its embedding.
+
+    Example:
+        >>> Label("maize leaf with common rust", parent="maize leaf", synonyms=("corn leaf with rust",)).parent
+        'maize leaf'
+    """
+
+    text: str
+    parent: str = ""
+    synonyms: tuple[str, ...] = ()
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a pack says about itself: the JSON value of the safetensors metadata key ``agriclip-pack``."""
+
+    version: int
+    name: str
+    title: str
+    labels: list[Label]
+    templates: list[str]
+    text_encoder: str
+    preprocessing: str
+    temperature: float | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class LabelPack:
+    """Labels and their embeddings, ready to be compared with photos.
+
+    Attributes:
+        name: how the pack is chosen (``--pack NAME``).
+        title: one line for people.
+        labels: C labels; no two texts alike.
+        embeddings: unit vectors, float32 (C, D), not writeable.
+        templates: the prompt templates that the embeddings were made with.
+        text_encoder: sha256 of the text encoder that made them (`Bundle.text_encoder_id`).
+        preprocessing: sha256 of the preprocessing of the image encoder that they are made for.
+        temperature: softmax temperature fitted for this pack; None leaves it to the bundle.
+        threshold: confidence under which an answer is doubtful; None when it was not fitted.
+
+    Example:
+        >>> import agriclip_edge
+        >>> pack = agriclip_edge.load(packs=["maize-leaf-disease"]).pack
+        >>> len(pack.labels), pack.embeddings.shape
+        (4, (4, 384))
+    """
+
+    name: str
+    title: str
+    labels: tuple[Label, ...]
+    embeddings: npt.NDArray[np.float32] = field(repr=False)
+    templates: tuple[str, ...]
+    text_encoder: str
+    preprocessing: str
+    temperature: float | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check what every pack must hold, wherever it comes from."""
+        _check(self)
+        self.embeddings.flags.writeable = False
+
+    def to_bytes(self) -> bytes:
+        """The pack as a safetensors file: ``embeddings`` float16 (C, D) and one metadata key; same pack, same bytes."""
+        header = _Header(
+            version=PACK_VERSION,
+            name=self.name,
+            title=self.title,
+            labels=list(self.labels),
+            templates=list(self.templates),
+            text_encoder=self.text_encoder,
+            preprocessing=self.preprocessing,
+            temperature=self.temperature,
+            threshold=self.threshold,
+        )
+        from safetensors.numpy import save
+
+        half = np.ascontiguousarray(self.embeddings, dtype=np.float16)
+        return save({"embeddings": half}, {PACK_FORMAT: msgspec.json.encode(header).decode()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str = "pack") -> LabelPack:
+        """Read a pack without trust.
+
+        Args:
+            data: a whole safetensors file.
+            where: how messages name it.
+
+        Raises:
+            BundleError: not a safetensors file, not a pack, wrong shapes or values.
+        """
+        header = _read_header(data, where)
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            tensors = load(data)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(BundleFault.PACK_UNREADABLE, f"{where}: not a safetensors file: {error}") from None
+        half = tensors.get("embeddings")
+        if half is None or len(tensors) != 1 or half.dtype != np.float16 or half.ndim != 2:
+            found = {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
+            message = f"{where}: holds {found}; accepted: one tensor 'embeddings', float16, (labels, dim)"
+            raise BundleError(BundleFault.PACK_SHAPE, message)
+        try:
+            return cls(
+                name=header.name,
+                title=header.title,
+                labels=tuple(header.labels),
+                embeddings=half.astype(np.float32),
+                templates=tuple(header.templates),
+                text_encoder=header.text_encoder,
+                preprocessing=header.preprocessing,
+                temperature=header.temperature,
+                threshold=header.threshold,
+            )
+        except LabelError as error:
+            raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
+
+
+def _read_header(data: bytes, where: str) -> _Header:
+    """The pack's own header, out of the safetensors header, which is parsed here too for its duplicate keys."""
+    if len(data) > MAX_PACK_BYTES:
+        message = f"{where}: has {len(data):,} bytes; at most {MAX_PACK_BYTES:,} are accepted"
+        raise BundleError(BundleFault.TOO_LARGE, message)
+    if len(data) < 8:
+        raise BundleError(BundleFault.PACK_UNREADABLE, f"{where}: {len(data)} bytes are no safetensors file")
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(len(data) - 8, _MAX_HEADER_BYTES):
+        message = f"{where}: says its header has {length:,} bytes, of {len(data):,} in all: truncated or no safetensors"
+        raise BundleError(BundleFault.PACK_UNREADABLE, message)
+    outer = parse_json(data[8 : 8 + length], f"{where}: header", BundleFault.PACK_UNREADABLE, _MAX_HEADER_BYTES)
+    metadata = outer.get("__metadata__") if isinstance(outer, dict) else None
+    text = metadata.get(PACK_FORMAT) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        message = f"{where}: a safetensors file without the metadata key {PACK_FORMAT!r}: not a label pack"
+        raise BundleError(BundleFault.PACK_INVALID, message)
+    raw = text.encode("utf-8", "surrogatepass")
+    inner = parse_json(raw, f"{where}: metadata", BundleFault.PACK_INVALID, _MAX_HEADER_BYTES)
+    version = inner.get("version") if isinstance(inner, dict) else None
+    if isinstance(version, int) and version != PACK_VERSION:  # before its fields, which may be others
+        message = f"{where}: is of pack version {version}; accepted: {PACK_VERSION}"
+        raise BundleError(BundleFault.FORMAT_UNSUPPORTED, message)
+    try:
+        return msgspec.convert(inner, _Header, strict=True)
+    except msgspec.ValidationError as error:
+        raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
+
+
+def check_labels(labels: Sequence[Label]) -> None:
+    """Refuse a list of labels that nobody could choose from.
+
+    Raises:
+        LabelError: no label, an empty or overlong one, a control character, or two alike.
+    """
+    if not 1 <= len(labels) <= MAX_LABELS:
+        raise LabelError(f"{len(labels):,} labels; accepted: 1 to {MAX_LABELS:,}")
+    seen: dict[str, str] = {}
+    for label in labels:
+        for text in (label.text, *label.synonyms, *([label.parent] if label.parent else [])):
+            check_text(text)
+        key = label.text.casefold()
+        if key in seen:
+            raise LabelError(f"label {label.text!r} is there twice")
+        seen[key] = label.text
+
+
+def check_text(text: str) -> None:
+    """Refuse a label's words when they are empty, too long or hold control characters.
+
+    Raises:
+        LabelError: saying which, and what is accepted.
+    """
+    if not text.strip():
+        raise LabelError("an empty label; accepted: words")
+    if len(text) > MAX_LABEL_CHARACTERS:
+        raise LabelError(
+            f"label {text[:40]!r}… has {len(text)} characters; at most {MAX_LABEL_CHARACTERS} are accepted"
+        )
+    if not text.isprintable():
+        raise LabelError(f"label {text[:40]!r} holds control characters; accepted: words")
+
+
+def _check(pack: LabelPack) -> None:
+    check_labels(pack.labels)
+    shape = pack.embeddings.shape
+    where = f"pack {pack.name!r}"
+    if len(shape) != 2 or shape[0] != len(pack.labels):
+        message = f"{where} has {len(pack.labels)} labels and embeddings of shape {shape}; accepted: one row a label"
+        raise BundleError(BundleFault.PACK_SHAPE, message)
+    if not np.isfinite(pack.embeddings).all():
+        raise BundleError(BundleFault.PACK_VALUES, f"{where} holds NaN or infinite embeddings")
+    norms = np.linalg.norm(pack.embeddings, axis=1)
+    if np.abs(norms - 1).max() > _NORM_TOLERANCE:
+        message = f"{where} holds embeddings of length {norms.min():.3f} to {norms.max():.3f}; accepted: unit vectors"
+        raise BundleError(BundleFault.PACK_VALUES, message)
+    for what, value in (("temperature", pack.temperature), ("threshold", pack.threshold)):
+        if value is not None and not 0 < value < 1e3:
+            raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {value}; accepted: above 0, below 1000")
+
+
+def merge(packs: Sequence[LabelPack]) -> LabelPack:
+    """One pack out of several: of labels with the same words the first is kept.
+
+    A single pack is returned as it is. Fitted temperatures and thresholds do not outlive a merge.
+
+    Raises:
+        LabelError: no pack at all.
+    """
+    if not packs:
+        raise LabelError("no label pack; accepted: at least one")
+    if len(packs) == 1:
+        return packs[0]
+    rows: dict[str, tuple[Label, npt.NDArray[Any]]] = {}
+    for pack in packs:
+        for label, row in zip(pack.labels, pack.embeddings):
+            rows.setdefault(label.text.casefold(), (label, row))
+    first = packs[0]
+    return LabelPack(
+        name="+".join(pack.name for pack in packs),
+        title=", ".join(pack.title for pack in packs),
+        labels=tuple(label for label, _ in rows.values()),
+        embeddings=np.stack([row for _, row in rows.values()]),
+        templates=first.templates,
+        text_encoder=first.text_encoder,
+        preprocessing=first.preprocessing,
+    )

@@ -1,0 +1,36 @@
+"""An ordered map over threads with bounded look-ahead: any number of photos in flat memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 3  # items in flight a worker: enough that none waits for the slowest photo, few enough to stay small
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Apply ``function`` to each item in ``workers`` threads and yield the results in the items' order.
+
+    At most ``3 * workers`` items are taken ahead of the result that is waited for. Closing the generator cancels
+    what has not begun.
+
+    Example:
+        >>> list(ordered_map(abs, [-3, 2, -1], workers=2))
+        [3, 2, 1]
+    """
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="agriclip-edge")
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= _AHEAD * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

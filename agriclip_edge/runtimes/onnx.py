@@ -1,0 +1,75 @@
+"""Graphs run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from ..bundle.manifest import TensorSpec
+from ..errors import BundleError, BundleFault
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_DTYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
+_FATAL_ONLY = 4  # ONNX Runtime's log severity: errors reach us as exceptions, and stderr has one line a failure
+# A string field of exactly these eight characters names the file of a weight that lies outside the graph (the key of
+# TensorProto.external_data). Its length may be written as a longer varint than it needs.
+_EXTERNAL_WEIGHT = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
+
+
+class OnnxGraph:
+    """One ONNX graph in one session, loaded from bytes: nothing is unpacked to disk, no file is reached from it."""
+
+    def __init__(self, data: bytes, inputs: Sequence[TensorSpec], output: TensorSpec, threads: int) -> None:
+        """Create the session; see `agriclip_edge.runtimes.open_graph`."""
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL_ONLY
+        # Spinning threads steal the cores from JPEG decoding and from the rest of a robot's programs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A graph is this file alone. By itself ONNX Runtime looks for weights of other files in the working directory,
+        # and up to 1.23 at any absolute path.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        if b"location" in data and _EXTERNAL_WEIGHT.search(data):  # the first alone is fast
+            message = "the graph keeps weights in another file; accepted: in itself"
+            raise BundleError(BundleFault.GRAPH_UNREADABLE, message)
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class but Exception
+            message = f"ONNX Runtime {onnxruntime.__version__} cannot read the graph: {_one_line(error)}"
+            raise BundleError(BundleFault.GRAPH_UNREADABLE, message) from None
+        _compare("inputs", self._session.get_inputs(), list(inputs))
+        _compare("outputs", self._session.get_outputs(), [output])
+        self._outputs = [output.name]
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Run the graph; see `agriclip_edge.runtimes.Graph`."""
+        try:
+            result: npt.NDArray[np.float32] = self._session.run(self._outputs, dict(inputs))[0]
+        except Exception as error:  # as above
+            message = f"ONNX Runtime {onnxruntime.__version__} cannot run the graph: {_one_line(error)}"
+            raise BundleError(BundleFault.GRAPH_MISMATCH, message) from None
+        return result
+
+
+def _compare(what: str, found: Sequence[Any], expected: Sequence[TensorSpec]) -> None:
+    """Hold names, dtypes and shapes of a graph's doors against the manifest; a symbolic size is None there."""
+    real = {
+        node.name: (node.type, [size if isinstance(size, int) and size > 0 else None for size in node.shape])
+        for node in found
+    }
+    wanted = {spec.name: (_DTYPES.get(spec.dtype, spec.dtype), list(spec.shape)) for spec in expected}
+    if real != wanted:
+        message = f"the graph's {what} are {real}; bundle.json says {wanted}"
+        raise BundleError(BundleFault.GRAPH_MISMATCH, message)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,1 @@
+"""Words in, unit vectors out: the second, shorter way, for labels typed in the field."""

@@ -1,0 +1,154 @@
+"""The commands of ``python -m benchmarks``: one a figure, and ``all``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agriclip_edge.errors import AgriclipError
+from agriclip_edge.runtimes import available_cores
+from training.progress import StatusLine
+
+from . import environment
+from .record import RECORDS, Measurement, Record, complete, write_record
+from .rounds import Step
+from .targets import TARGETS
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Data = Annotated[
+    Path, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data: the folder that holds alive-mini/.")
+]
+BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Measure this bundle in place of the shipped one.")]
+Records = Annotated[Path, typer.Option("--records", help="Folder for the record.")]
+Quick = Annotated[bool, typer.Option("--quick", help="See in seconds that it runs; writes no record.")]
+
+ORDER = ("size", "help-latency", "cold-start", "throughput", "memory", "accuracy")  # `all`: quickest first
+
+
+@app.command()
+def accuracy(data: Data, bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Accuracy of the bundle by task, with bootstrap intervals."""
+    from . import accuracy as figure
+
+    config = figure.AccuracyConfig.tiny() if quick else figure.AccuracyConfig()
+    _measure("accuracy", lambda step: figure.measure(data, bundle, step, config), records, quick)
+
+
+@app.command()
+def cold_start(bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Whole process of `classify one.jpg`, time and memory, beside open_clip's."""
+    from . import cold_start as figure
+
+    config = figure.ColdStartConfig.tiny() if quick else figure.ColdStartConfig()
+    _measure("cold-start", lambda step: figure.measure(bundle, step, config), records, quick)
+
+
+@app.command()
+def size(records: Records = RECORDS, quick: Quick = False) -> None:
+    """Size of the wheel and of what it installs."""
+    from . import size as figure
+
+    _measure("size", figure.measure, records, quick)
+
+
+@app.command()
+def throughput(bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Photos a second from 12-megapixel JPEGs, beside a plain loop."""
+    from . import throughput as figure
+
+    config = figure.ThroughputConfig.tiny() if quick else figure.ThroughputConfig()
+    _measure("throughput", lambda step: figure.measure(bundle, step, config), records, quick)
+
+
+@app.command()
+def memory(bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Memory after 20,000 photos over memory after 200."""
+    from . import memory as figure
+
+    config = figure.MemoryConfig.tiny() if quick else figure.MemoryConfig()
+    _measure("memory", lambda step: figure.measure(bundle, step, config), records, quick)
+
+
+@app.command()
+def help_latency(records: Records = RECORDS, quick: Quick = False) -> None:
+    """Whole process of `agriclip-edge --help`."""
+    from . import help_latency as figure
+
+    config = figure.HelpConfig.tiny() if quick else figure.HelpConfig()
+    _measure("help-latency", lambda step: figure.measure(step, config), records, quick)
+
+
+@app.command(name="all")
+def all_(data: Data, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Every figure, each in a process of its own: size, help-latency, cold-start, throughput, memory, accuracy."""
+    failed = []
+    for what in ORDER:
+        command = [sys.executable, "-m", "benchmarks", what, "--records", str(records.resolve())]
+        command += ["--data", str(data.resolve())] if what == "accuracy" else []
+        command += ["--quick"] if quick else []
+        if subprocess.run(command, cwd=environment.ROOT).returncode != 0:
+            failed.append(what)
+    if failed:
+        print(f"error: not measured: {', '.join(failed)}; each can be run by itself", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _measure(what: str, measure: Callable[[Step], Measurement], records: Path, quick: bool) -> None:
+    """Measure one figure, print it, and keep its record."""
+    load, date = environment.load(), environment.now()
+    console = Console(stderr=True)
+    console.print(f"{what}: load average {load} on {available_cores()} cores", highlight=False)
+    measured = measure(_Phases(console).step)
+    data = " --data DATA" if what == "accuracy" else ""
+    record = complete(
+        measured,
+        what=what,
+        command=f"python -m benchmarks {what}{data}",
+        commit=environment.commit(),
+        date=date,
+        load=load,
+        machine=environment.machine(dict(measured.packages)),
+    )
+    _print(record)
+    if not quick:
+        print(f"written: {write_record(record, records).name}; make docs puts it into docs/results.md")
+
+
+class _Phases:
+    """One status line a phase of the work; a phase begins with nothing done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._line = StatusLine(console)
+
+    def step(self, done: float, total: float, text: str) -> None:
+        """Tell the state; see `StatusLine.step`."""
+        if done == 0:
+            self._line = StatusLine(self._console)
+        self._line.step(done, total, text)
+
+
+def _print(record: Record) -> None:
+    for target in TARGETS:
+        if target.what == record.what and target.quantity in record.medians:
+            bounds = f"floor {target.write(target.floor)}, aim {target.write(target.aim)}"
+            print(f"{target.title}: {target.write(record.medians[target.quantity])} ({bounds})")
+    for name, median in record.medians.items():
+        low, high = record.spread[name]
+        print(f"  {name}: {median:g} ({low:g} to {high:g})")
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line and exit code 2."""
+    try:
+        app()
+    except AgriclipError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,112 @@
+"""What each figure must reach: the floor, and the aim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row of the table of figures.
+
+    Attributes:
+        title: what is measured.
+        what: the record that holds it.
+        quantity: its name among the record's medians.
+        form: how a value is written, with ``{}`` for the number.
+        floor: it must not be worse.
+        aim: it should be no worse.
+        higher_is_better: which way worse is.
+    """
+
+    title: str
+    what: str
+    quantity: str
+    form: str
+    floor: float
+    aim: float
+    higher_is_better: bool
+
+    def meets(self, value: float, bound: float) -> bool:
+        """Whether ``value`` is no worse than ``bound``."""
+        return value >= bound if self.higher_is_better else value <= bound
+
+    def write(self, value: float) -> str:
+        """A value with its unit."""
+        return self.form.format(value)
+
+
+TARGETS = (
+    Target(
+        "mean over the 23 validation tasks of mean per-class accuracy, among the task's labels",
+        "accuracy",
+        "alive-mini",
+        "{:.1%}",
+        floor=0.828,  # a frozen EfficientNet-Lite0 and one ridge map
+        aim=0.86,
+        higher_is_better=True,
+    ),
+    Target(
+        "`agriclip-edge classify one.jpg` on 12 megapixels, whole process: times faster than open_clip ViT-B-32",
+        "cold-start",
+        "times_faster",
+        "{:.1f}×",
+        floor=12,
+        aim=20,
+        higher_is_better=True,
+    ),
+    Target(
+        "its peak memory: times smaller than the same",
+        "cold-start",
+        "times_smaller",
+        "{:.1f}×",
+        floor=4,
+        aim=8,
+        higher_is_better=True,
+    ),
+    Target(
+        "size of the wheel with the bundle",
+        "size",
+        "wheel_mb",
+        "{:.1f} MB",
+        floor=45,
+        aim=30,
+        higher_is_better=False,
+    ),
+    Target(
+        "installed size of the runtime with its dependencies",
+        "size",
+        "installed_mb",
+        "{:.0f} MB",
+        floor=250,
+        aim=200,
+        higher_is_better=False,
+    ),
+    Target(
+        "throughput on 12-megapixel JPEGs with 2 workers: times a plain Pillow and ONNX Runtime loop",
+        "throughput",
+        "times_faster",
+        "{:.2f}×",
+        floor=1.5,
+        aim=3,
+        higher_is_better=True,
+    ),
+    Target(
+        "memory after 20,000 photos over memory after 200",
+        "memory",
+        "growth",
+        "{:.3f}",
+        floor=1.05,
+        aim=1.02,
+        higher_is_better=False,
+    ),
+    Target(
+        "`agriclip-edge --help`, whole process",
+        "help-latency",
+        "help_s",
+        "{:.3f} s",
+        floor=0.2,
+        aim=0.2,
+        higher_is_better=False,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Turns a checkpoint into a bundle: graphs, packs, card, licences, and the gates that they must pass."""

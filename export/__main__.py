@@ -1,0 +1,5 @@
+"""``python -m export``: the command line of this folder."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,125 @@
+"""From a training run to a bundle: graphs through their gates, packs, card and licences, in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agriclip_edge.bundle.manifest import FORMAT, FORMAT_VERSION, LicenceEntry, Manifest, Preprocessing
+from agriclip_edge.errors import UsageError
+from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
+from training.encoder import load_tower
+from training.results import Results, read_results
+from training.text_tower import MAX_TOKENS, TextTower
+
+from .card import Facts, model_card
+from .graphs import image_variant, text_entry
+from .image_encoder import ImageGraph, export_image_encoder
+from .licences import APACHE, licence_files
+from .packs import with_packs
+from .taxonomy import Parents, plan_packs
+from .text_encoder import export_text_encoder
+from .writer import write_bundle
+
+IMAGE_FILE = "image/encoder.onnx"
+TEXT_FILE = "text/encoder.onnx"
+VOCABULARY_FILE = "text/vocab.txt"
+CARD_FILE = "card.md"
+
+_LICENCES = (
+    ("Apache-2.0", "image encoder: EfficientNet-Lite0 (Google, ImageNet weights), fine-tuned by us", APACHE),
+    (
+        "Apache-2.0",
+        "text encoder and vocabulary: all-MiniLM-L6-v2 (sentence-transformers), weights rounded by us",
+        APACHE,
+    ),
+    ("Apache-2.0", "label packs and model card", APACHE),
+)
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What a run does not say about its bundle."""
+
+    name: str = "agriclip-lite0"
+    version: str = "0.1.0"
+    description: str = "plants, pests, produce, animals and land, named on the device"
+
+
+def export_bundle(
+    run: Path, output: Path, text: TextTower, parents: Parents, config: BundleConfig, *, zipped: bool = False
+) -> None:
+    """Make the bundle of a training run.
+
+    Args:
+        run: folder of the run, judged on ``val`` (which also gives the temperature).
+        output: folder, or with ``zipped`` the file, to be made.
+        text: the text tower that the run was trained against.
+        parents: broader labels.
+        config: name, version and description.
+        zipped: one zip file instead of a folder.
+
+    Raises:
+        GateError: a graph differs too much from its model; nothing is written.
+        UsageError: the run is not finished or not judged.
+    """
+    tower, run_facts = load_tower(run)
+    records = read_results(run)
+    judged = _judged(run, records, run_facts)
+    size, templates = int(run_facts["config"]["input_size"]), tuple(run_facts["config"]["templates"])
+    metadata = {"checkpoint": judged.model, "licence": "Apache-2.0", "preprocessing": preprocessing_id(size)}
+    plans = plan_packs(judged.tasks, parents)
+    prompts = sorted(
+        {template.replace("{}", label.text) for plan in plans for label in plan.labels for template in templates}
+    )
+    image = export_image_encoder(tower, size, metadata)
+    words = export_text_encoder(text, prompts, metadata)
+    facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts))
+    files = {
+        IMAGE_FILE: image.data,
+        TEXT_FILE: words.data,
+        VOCABULARY_FILE: text.vocabulary,
+        CARD_FILE: model_card(facts).encode(),
+        **licence_files(),
+    }
+    manifest = _manifest(config, judged, size, text.dim, templates, image, run_facts)
+    write_bundle(output, *with_packs(manifest, files, plans), zipped=zipped)
+
+
+def _judged(run: Path, records: list[Results], run_facts: Mapping[str, Any]) -> Results:
+    for record in records:
+        if (record.collection, record.split) == (run_facts["collection"], "val"):
+            return record
+    where = f"python -m training evaluate --checkpoint {run}"
+    raise UsageError(f"{run} was not judged on the val split of {run_facts['collection']}; do so with: {where}")
+
+
+def _manifest(
+    config: BundleConfig,
+    judged: Results,
+    size: int,
+    dim: int,
+    templates: tuple[str, ...],
+    image: ImageGraph,
+    run_facts: Mapping[str, Any],
+) -> Manifest:
+    figures = {"val_accuracy": round(judged.table.mean, 4), "least_cosine": round(image.parity.least, 6)}
+    return Manifest(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        name=config.name,
+        version=config.version,
+        description=config.description,
+        embedding_dim=dim,
+        temperature=round(judged.calibration.temperature, 5),
+        preprocessing=Preprocessing(PREPROCESSING_VERSION, size),
+        image=[image_variant("fp16-weights", "fp16-weights", IMAGE_FILE, size, dim, figures)],
+        packs=[],
+        card=CARD_FILE,
+        licences=[LicenceEntry(*licence) for licence in _LICENCES],
+        files=[],
+        text=text_entry(TEXT_FILE, VOCABULARY_FILE, MAX_TOKENS, dim, templates),
+        sources={"checkpoint": judged.model, "training photos": str(run_facts["photos"])},
+    )

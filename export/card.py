@@ -1,0 +1,159 @@
+"""The model card, made from the records of a run: no figure in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.data import Task
+from training.results import Results
+
+from .image_encoder import ImageGraph
+from .text_encoder import TextGraph
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the card tells.
+
+    Attributes:
+        name: of the bundle.
+        version: of the bundle.
+        run: description of the training run.
+        judged: the record that the temperature comes from.
+        records: all records of the model.
+        image: the image encoder's graph.
+        text: the text encoder's graph.
+        prompts: number of prompts that the text encoder was compared on.
+    """
+
+    name: str
+    version: str
+    run: Mapping[str, Any]
+    judged: Results
+    records: Sequence[Results]
+    image: ImageGraph
+    text: TextGraph
+    prompts: int
+
+
+def model_card(facts: Facts) -> str:
+    """The card in Markdown."""
+    sections = [_purpose(facts), _accuracy(facts), _calibration(facts), _limits(facts), _recipe(facts), _export(facts)]
+    return "\n\n".join([*sections, _data(facts.judged.tasks), _licences()]) + "\n"
+
+
+def _purpose(facts: Facts) -> str:
+    classes = len({entry.label for task in facts.judged.tasks for entry in task.classes})
+    return f"""# {facts.name} {facts.version}
+
+Names what an agricultural photo shows by comparing it with labels in words. The image encoder is EfficientNet-Lite0
+with a linear head; the text encoder is all-MiniLM-L6-v2, whose space of sentences was kept as it is while the image
+encoder learnt to place photos in it. {len(facts.judged.tasks)} label packs with {classes} labels are inside; labels in
+other words can be typed.
+
+Meant for: sorting and searching field photos, a first opinion in an app, on a robot or a drone, without a network.
+Not meant for: decisions on treatment, trade or food safety without a person who looks again."""
+
+
+def _accuracy(facts: Facts) -> str:
+    parts = [
+        "## Accuracy",
+        "Mean per-class accuracy, each photo choosing among its own task's labels; chance beside it.",
+    ]
+    for record in facts.records:
+        trained = record.collection == facts.judged.collection
+        kind = "photos held apart from training" if trained else "tasks that were never trained on"
+        parts.append(f"### {record.collection}, {record.split}: {kind}")
+        parts.append(_table(record))
+    return "\n\n".join(parts)
+
+
+def _table(record: Results) -> str:
+    titles = {task.name: task.title for task in record.tasks}
+    lines = ["| task | photos | labels | chance, % | accuracy, % |", "|---|---:|---:|---:|---:|"]
+    for result in record.table.results:
+        figures = f"{100 * result.chance:.1f} | {100 * result.accuracy:.1f}"
+        lines.append(f"| {titles[result.task]} | {result.photos} | {result.classes} | {figures} |")
+    photos = sum(result.photos for result in record.table.results)
+    mean = f"{100 * record.table.chance:.1f} | {100 * record.table.mean:.1f}"
+    return "\n".join([*lines, f"| **plain mean over tasks** | {photos} | | {mean} |"])
+
+
+def _calibration(facts: Facts) -> str:
+    calibration = facts.judged.calibration
+    return f"""## Calibration
+
+One softmax temperature for all packs, {calibration.temperature:.4f}, of least negative log-likelihood on the
+{facts.judged.split} photos of {facts.judged.collection} with each photo's own task's labels to choose among; no other
+number was chosen on these photos. Each half of them judged with the other half's temperature: expected calibration
+error {100 * calibration.calibration_error:.1f} %, negative log-likelihood {calibration.likelihood_loss:.3f} nats.
+Confidences hold for photos of the listed tasks; among typed labels they only rank."""
+
+
+def _limits(facts: Facts) -> str:
+    untrained = [
+        entry.label for task in facts.judged.tasks for entry in task.classes if entry.train == 0 and entry.val > 0
+    ]
+    sorted_results = sorted(facts.judged.table.results, key=lambda result: result.accuracy)
+    titles = {task.name: task.title for task in facts.judged.tasks}
+    weakest = "; ".join(f"{titles[r.task]} ({100 * r.accuracy:.0f} %)" for r in sorted_results[:3])
+    absent = f"\n- Labels without a single training photo: {', '.join(untrained)}." if untrained else ""
+    return f"""## Limits
+
+- The weakest tasks: {weakest}.
+- Several tasks are of leaves on a bench, of one farm, one shop or one camera; other places and cameras do worse.
+- Small sets: a task has tens to some hundreds of validation photos, so that its figure moves by some points by chance.
+- Labels typed in other words work as far as their text lies near the trained ones; expect far less than the packs.
+- A photo of none of the offered labels still gets one of them.{absent}"""
+
+
+def _recipe(facts: Facts) -> str:
+    config = facts.run["config"]
+    lines = [f"- {name.replace('_', ' ')}: {_value(value)}" for name, value in config.items()]
+    photos = sum(entry.train for task in facts.judged.tasks for entry in task.classes)
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"{facts.run['epochs']} epochs on the {photos:,} training photos of {facts.judged.collection}, by",
+            "`python -m training encoder`; the recipe (`training/config.py` explains each line):",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_value(inner)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(f"`{item}`" if isinstance(item, str) else str(item) for item in value)
+    return str(value)
+
+
+def _export(facts: Facts) -> str:
+    image, text = facts.image.parity, facts.text.parity
+    return f"""## Export
+
+- Image encoder: weights stored as float16 and computed with in float32, {len(facts.image.data) / 1e6:.1f} MB; cosine to
+  PyTorch at least {image.least:.6f} on made photos.
+- Text encoder: weights stored as INT8 with a scale for each row and computed with in float32,
+  {len(facts.text.data) / 1e6:.1f} MB; cosine to PyTorch on the {facts.prompts} prompts of the packs:
+  mean {text.mean:.4f}, least {text.least:.4f}; the nearest other prompt is the same for {100 * text.nearest:.1f} %.
+- Checkpoint: sha256 `{facts.judged.model}`."""
+
+
+def _data(tasks: Sequence[Task]) -> str:
+    lines = ["| task | source and commit | published upstream | licence as stated there |", "|---|---|---|---|"]
+    for task in tasks:
+        lines.append(f"| {task.title} | {task.source} @ {task.commit[:12]} | {task.upstream} | {task.licence} |")
+    return "\n".join(["## Photos trained on", "", "None of them is in the bundle.", "", *lines])
+
+
+def _licences() -> str:
+    return """## Licences
+
+EfficientNet-Lite0's ImageNet weights, all-MiniLM-L6-v2 and this bundle's own weights and packs: Apache-2.0, in
+`LICENSES/`. Both former weights were changed: the first by fine-tuning, the second by rounding to INT8."""

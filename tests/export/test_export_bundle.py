@@ -1,0 +1,106 @@
+"""From a run to a bundle that a device can use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agriclip_edge import load
+from agriclip_edge.bundle.reader import Bundle
+from agriclip_edge.bundle.verify import verify_bundle
+from agriclip_edge.errors import LabelError, UsageError
+from export.bundle import BundleConfig, export_bundle
+from export.cli import main
+from export.taxonomy import Parents, read_parents
+from training.results import read_results
+from training.synthetic import TASKS
+from training.text_tower import TextTower
+
+PARENTS = Parents(tasks={"fruit": "fruit"}, labels={"yellow banana": "herb"})
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path, text_tower: TextTower, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("out") / "bundle"
+    export_bundle(run, target, text_tower, PARENTS, BundleConfig("made", "3", "made by a test"))
+    return target
+
+
+def test_it_answers_as_the_model_did(bundle: Path, run: Path) -> None:
+    classifier = load(bundle)
+    right = 0
+    for colours in TASKS.values():
+        for label, colour in colours.items():
+            answer = classifier.classify(np.full((50, 70, 3), colour, np.uint8))
+            right += answer.best is not None and answer.best.label == label
+    assert right >= 4  # of 5, among the labels of both tasks
+    manifest = Bundle.open(bundle).manifest
+    judged = read_results(run)[0]
+    assert manifest.temperature == pytest.approx(judged.calibration.temperature, abs=1e-5)
+    assert manifest.sources["checkpoint"] == judged.model
+    assert manifest.image[0].figures["val_accuracy"] == pytest.approx(judged.table.mean, abs=1e-4)
+
+
+def test_its_packs_come_from_its_own_text_encoder(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert [entry.name for entry in opened.manifest.packs] == ["fruit", "cover"]
+    pack = opened.pack("fruit")
+    assert [(label.text, label.parent) for label in pack.labels] == [
+        ("red apple", "fruit"),
+        ("green apple", "fruit"),
+        ("yellow banana", "herb"),
+    ]
+    typed = load(bundle).build_pack(pack.labels)
+    np.testing.assert_allclose(typed.embeddings, pack.embeddings, atol=1e-3)
+
+
+def test_the_same_run_gives_the_same_bytes(bundle: Path, run: Path, text_tower: TextTower, tmp_path: Path) -> None:
+    export_bundle(
+        run, tmp_path / "again.zip", text_tower, PARENTS, BundleConfig("made", "3", "made by a test"), zipped=True
+    )
+    assert Bundle.open(tmp_path / "again.zip").sha256 == Bundle.open(bundle).sha256
+    assert list(verify_bundle(tmp_path / "again.zip"))
+
+
+def test_the_card_tells_accuracy_sources_and_limits(bundle: Path, run: Path) -> None:
+    card = Bundle.open(bundle).read("card.md").decode()
+    judged = read_results(run)[0]
+    for result in judged.table.results:
+        figures = f"{result.photos} | {result.classes} | {100 * result.chance:.1f} | {100 * result.accuracy:.1f}"
+        assert f"| {result.task} | {figures} |" in card
+    for words in ("made by code", "CC0-1.0", "## Limits", "## Calibration", f"{judged.calibration.temperature:.4f}"):
+        assert words in card
+
+
+def test_a_run_that_was_not_judged_is_refused(run: Path, text_tower: TextTower, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(run / "model.safetensors", tmp_path / "run")
+    with pytest.raises(UsageError, match="python -m training evaluate"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle", text_tower, PARENTS, BundleConfig())
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_shipped_parents_are_words_and_a_broken_table_is_refused(tmp_path: Path) -> None:
+    parents = read_parents()
+    assert parents.of("deepweeds", "lantana") == "weed"
+    assert parents.of("deepweeds", "rangeland without a target weed") == ""
+    assert parents.of("plant-seedlings", "maize seedling") == "crop seedling"
+    assert parents.of("unknown", "thing") == ""
+    (tmp_path / "parents.toml").write_text("[tasks]\na = 1\n")
+    with pytest.raises(LabelError, match=r"parents\.toml"):
+        read_parents(tmp_path / "parents.toml")
+
+
+def test_wrong_input_ends_in_one_line_and_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "note.txt").write_text("keep me")
+    monkeypatch.setattr("sys.argv", ["export", "tiny", "--output", str(tmp_path / "note.txt")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and len(captured.err.splitlines()) == 1 and "note.txt" in captured.err

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agriclip_edge.errors import LabelError
+from training.data import DataError, hold_out, read_collection, read_photos
+from training.synthetic import add_photo, write_collection
+
+
+def edit_tasks(root: Path, change: Callable[[Any], None]) -> None:
+    document = json.loads((root / "tasks.json").read_text())
+    change(document)
+    (root / "tasks.json").write_text(json.dumps(document))
+
+
+def test_reads_tasks_labels_and_upright_photos(data: Path) -> None:
+    collection = read_collection(data / "alive-mini")
+    assert [task.name for task in collection.tasks] == ["fruit", "cover"]
+    assert collection.labels == ("red apple", "green apple", "yellow banana", "brown soil", "blue water")
+    assert collection.rows == ((0, 1, 2), (3, 4))
+    photos = read_photos(collection, "train")
+    assert len(photos) == 30
+    assert photos.rgb[0].shape == (48, 64, 3) and photos.rgb[0].dtype == np.uint8
+    assert photos.task.tolist() == [0] * 18 + [1] * 12
+    named = [collection.labels[label] for label in photos.label]  # in the order of the files' names
+    assert named == sorted(named[:18]) + sorted(named[18:])
+    brightest = {label: rgb.mean(axis=(0, 1)).argmax() for label, rgb in zip(named, photos.rgb)}
+    assert (brightest["red apple"], brightest["green apple"], brightest["blue water"]) == (0, 1, 2)
+
+
+def test_a_label_of_two_tasks_has_one_number(collection_root: Path) -> None:
+    def share(document: Any) -> None:
+        document["tasks"][1]["classes"][0]["label"] = "red apple"
+
+    edit_tasks(collection_root, share)
+    assert read_collection(collection_root).rows == ((0, 1, 2), (0, 3))
+
+
+def test_the_hash_names_the_photos(tmp_path: Path) -> None:
+    hashes = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write_collection(tmp_path / name, seed)
+        hashes.append(read_photos(read_collection(tmp_path / name), "val").sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("{", "tasks.json"),
+        ('{"name": "x", "tasks": []}', "at least one"),
+        ('{"name": "x", "tasks": [{"task": "y"}]}', "missing required field"),
+    ],
+)
+def test_refuses_a_broken_list_of_tasks(collection_root: Path, content: str | None, message: str) -> None:
+    path = collection_root / "tasks.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_collection(collection_root)
+
+
+def test_refuses_labels_that_nobody_could_choose_from(collection_root: Path) -> None:
+    def repeat(document: Any) -> None:
+        document["tasks"][0]["classes"][1]["label"] = "Red apple"
+
+    edit_tasks(collection_root, repeat)
+    with pytest.raises(LabelError, match="twice"):
+        read_collection(collection_root)
+
+
+def test_refuses_labels_that_are_paths(collection_root: Path) -> None:
+    def climb(document: Any) -> None:
+        document["tasks"][0]["classes"][1]["label"] = "../apple"
+
+    edit_tasks(collection_root, climb)
+    with pytest.raises(DataError, match="accepted: words"):
+        read_collection(collection_root)
+
+
+def test_refuses_other_numbers_of_photos_than_were_said(collection_root: Path) -> None:
+    def claim(document: Any) -> None:
+        document["tasks"][0]["classes"][1]["train"] = 7
+
+    edit_tasks(collection_root, claim)
+    with pytest.raises(DataError, match=r"6 train photos of 'green_apple'; tasks\.json says 7"):
+        read_photos(read_collection(collection_root), "train")
+
+
+def test_refuses_a_class_that_was_not_named(collection_root: Path) -> None:
+    with tarfile.open(collection_root / "cover.tar", "a:") as archive:
+        add_photo(archive, "train", "grey rock", 1, b"?")
+    with pytest.raises(DataError, match="'grey_rock'"):
+        read_photos(read_collection(collection_root), "train")
+
+
+def test_refuses_a_photo_that_cannot_be_decoded(collection_root: Path) -> None:
+    def claim(document: Any) -> None:
+        document["tasks"][1]["classes"][0]["train"] = 7
+
+    edit_tasks(collection_root, claim)
+    with tarfile.open(collection_root / "cover.tar", "a:") as archive:
+        add_photo(archive, "train", "brown soil", 7, b"no picture")
+    with pytest.raises(DataError, match=r"cover\.tar: a photo is not a picture"):
+        read_photos(read_collection(collection_root), "train")
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text", "link", "deep"])
+def test_refuses_a_broken_tar(collection_root: Path, damage: str) -> None:
+    path = collection_root / "fruit.tar"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:7000])
+    elif damage == "text":
+        path.write_bytes(b"no tar" * 1000)
+    else:
+        with tarfile.open(path, "a:") as archive:
+            info = tarfile.TarInfo("train/red_apple/099.jpg" if damage == "link" else "train/red_apple/a/b.jpg")
+            if damage == "link":
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(info, io.BytesIO())
+    with pytest.raises(DataError, match=r"fruit\.tar"):
+        read_photos(read_collection(collection_root), "train")
+
+
+def test_refuses_an_unknown_split(data: Path) -> None:
+    with pytest.raises(DataError, match="accepted: train, val, query, support"):
+        read_photos(read_collection(data / "alive-mini"), "test")
+
+
+def test_holds_out_the_same_share_of_every_class(data: Path) -> None:
+    photos = read_photos(read_collection(data / "alive-mini"), "train")
+    kept, held = hold_out(photos, 0.4, seed=3)
+    assert np.bincount(held.label).tolist() == [2] * 5 and np.bincount(kept.label).tolist() == [4] * 5
+    again, _ = hold_out(photos, 0.4, seed=3)
+    other, _ = hold_out(photos, 0.4, seed=4)
+    assert again.sha256 == kept.sha256 != other.sha256
+    seen = {rgb.tobytes() for rgb in kept.rgb}
+    assert not any(rgb.tobytes() in seen for rgb in held.rgb)

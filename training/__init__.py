@@ -1,0 +1,1 @@
+"""Makes a model: data, towers, losses, the training loop and its evaluation."""

@@ -1,0 +1,5 @@
+"""``python -m training``: the command line of this folder."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,216 @@
+"""A collection of labelled photos: ``tasks.json`` beside one tar a task, read strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from agriclip_edge.errors import AgriclipError, PhotoError
+from agriclip_edge.imaging.decode import RGB, decode
+from agriclip_edge.labels.pack import Label, check_labels
+from agriclip_edge.parallel import ordered_map
+
+Indices = npt.NDArray[np.int64]
+
+SPLITS = ("train", "val", "query", "support")
+_DECODERS = 2  # decoding is a small part of any run; more threads would take cores from others
+
+
+class DataError(AgriclipError):
+    """A collection of photos is missing, incomplete or not in the documented form: mend the data."""
+
+
+class ClassEntry(msgspec.Struct, frozen=True):
+    """One class of a task: its label in words, and how many photos each split holds."""
+
+    label: str
+    train: int = 0
+    val: int = 0
+    query: int = 0
+    support: int = 0
+
+    @property
+    def folder(self) -> str:
+        """The folder's name inside the tar."""
+        return self.label.replace(" ", "_")
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One question with its possible answers, and where its photos come from."""
+
+    name: str = msgspec.field(name="task")
+    title: str
+    domain: str
+    setting: str
+    licence: str
+    source: str
+    commit: str
+    upstream: str
+    classes: tuple[ClassEntry, ...]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Several tasks whose labels are numbered through; a label that two tasks share has one number.
+
+    Attributes:
+        root: folder that holds ``tasks.json`` and the tars.
+        name: as ``tasks.json`` says.
+        tasks: T tasks.
+        labels: L labels, no two alike.
+        rows: for each task the numbers of its classes' labels.
+    """
+
+    root: Path
+    name: str
+    tasks: tuple[Task, ...]
+    labels: tuple[str, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Decoded photos with their answers.
+
+    Attributes:
+        rgb: N pictures, upright RGB uint8 (H, W, 3).
+        task: number of the task, int64 (N,).
+        label: number of the label in the collection, int64 (N,).
+        sha256: one hash over the bytes of all photos' files in order: names the data.
+    """
+
+    rgb: tuple[RGB, ...]
+    task: Indices
+    label: Indices
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+    def take(self, chosen: Indices) -> Photos:
+        """Some of the photos, in the order of their numbers in ``chosen``."""
+        chosen_hash = hashlib.sha256(self.sha256.encode() + np.ascontiguousarray(chosen, "<i8").tobytes())
+        rgb = tuple(self.rgb[int(index)] for index in chosen)
+        return Photos(rgb, self.task[chosen], self.label[chosen], chosen_hash.hexdigest())
+
+
+def read_collection(root: Path) -> Collection:
+    """Read ``tasks.json``.
+
+    Raises:
+        DataError: it is missing or not in the documented form.
+    """
+    path = root / "tasks.json"
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=_TasksFile)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; accepted: a folder of tasks.json and tars") from None
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path}: {error}") from None
+    names = [task.name for task in document.tasks]
+    if not names or len(set(names)) != len(names):
+        raise DataError(f"{path} names {len(names)} tasks, {len(set(names))} different ones; accepted: at least one")
+    for task in document.tasks:
+        check_labels([Label(entry.label) for entry in task.classes])
+        if any(not {"/", "\\", "_"}.isdisjoint(entry.label) for entry in task.classes):
+            raise DataError(f"{path}: task {task.name} has a label with '/', '\\' or '_'; accepted: words")
+    labels = tuple(dict.fromkeys(entry.label for task in document.tasks for entry in task.classes))
+    number = {label: row for row, label in enumerate(labels)}
+    rows = tuple(tuple(number[entry.label] for entry in task.classes) for task in document.tasks)
+    return Collection(root, document.name, document.tasks, labels, rows)
+
+
+def read_photos(collection: Collection, split: str, progress: Callable[[Task], None] | None = None) -> Photos:
+    """Decode all photos of one split.
+
+    Args:
+        collection: whose photos.
+        split: ``train``, ``val``, ``query`` or ``support``.
+        progress: called after each task.
+
+    Raises:
+        DataError: a tar is missing or broken, holds another class than ``tasks.json``, or another number of photos.
+    """
+    rgb: list[RGB] = []
+    answers: list[tuple[int, int]] = []
+    digest = hashlib.sha256()
+    if split not in SPLITS:
+        raise DataError(f"no split is called {split!r}; accepted: {', '.join(SPLITS)}")
+    for number, task in enumerate(collection.tasks):
+        entries = list(_read_tar(collection.root / f"{task.name}.tar", split))
+        _check_counts(task, split, [folder for folder, _ in entries])
+        row_of = {entry.folder: row for entry, row in zip(task.classes, collection.rows[number])}
+        for _, data in entries:
+            digest.update(hashlib.sha256(data).digest())
+        answers += [(number, row_of[folder]) for folder, _ in entries]
+        rgb += _decode_all(task, [data for _, data in entries])
+        if progress is not None:
+            progress(task)
+    table = np.array(answers, dtype=np.int64).reshape(-1, 2)
+    return Photos(tuple(rgb), table[:, 0], table[:, 1], digest.hexdigest())
+
+
+def hold_out(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:
+    """Split photos at random, class by class, into those to train on and those to judge choices by.
+
+    Args:
+        photos: all of them.
+        share: of each class that is held out, rounded down, so that a class of few photos keeps them all.
+        seed: of the draw.
+    """
+    generator = np.random.default_rng(seed)
+    held: list[int] = []
+    for task, label in sorted(set(zip(photos.task.tolist(), photos.label.tolist()))):
+        members = np.flatnonzero((photos.task == task) & (photos.label == label))
+        held += generator.permutation(members)[: int(len(members) * share)].tolist()
+    out = np.zeros(len(photos), bool)
+    out[held] = True
+    return photos.take(np.flatnonzero(~out)), photos.take(np.flatnonzero(out))
+
+
+class _TasksFile(msgspec.Struct, frozen=True):
+    """The whole of ``tasks.json``."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+
+def _read_tar(path: Path, split: str) -> Iterator[tuple[str, bytes]]:
+    """Class folder and bytes of each photo of a split, in the order of their names; nothing is unpacked."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            members = sorted((member for member in archive if not member.isdir()), key=lambda member: member.name)
+            for member in members:
+                parts = member.name.split("/")
+                if len(parts) != 3 or not member.isfile():
+                    raise DataError(f"{path}: unexpected entry {member.name!r}; accepted: <split>/<label>/<number>.jpg")
+                file = archive.extractfile(member) if parts[0] == split else None
+                if file is not None:
+                    yield parts[1], file.read()
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{path} cannot be read: {error}; accepted: an uncompressed tar") from None
+
+
+def _check_counts(task: Task, split: str, folders: Sequence[str]) -> None:
+    expected = {entry.folder: int(getattr(entry, split)) for entry in task.classes}
+    unknown = sorted(set(folders) - set(expected))
+    if unknown:
+        raise DataError(f"{task.name}.tar holds the class {unknown[0]!r}, which tasks.json does not name")
+    for folder, count in expected.items():
+        if folders.count(folder) != count:
+            found = folders.count(folder)
+            raise DataError(f"{task.name}.tar holds {found} {split} photos of {folder!r}; tasks.json says {count}")
+
+
+def _decode_all(task: Task, files: Sequence[bytes]) -> list[RGB]:
+    try:
+        return list(ordered_map(decode, files, workers=_DECODERS))
+    except PhotoError as error:
+        raise DataError(f"{task.name}.tar: a photo {error}") from None

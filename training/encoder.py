@@ -1,0 +1,149 @@
+"""Trains the image encoder from a folder of data to a checkpoint, epoch by epoch, able to go on after a cut."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agriclip_edge.errors import UsageError
+from agriclip_edge.files import atomic_write
+from agriclip_edge.labels.pack import Label
+from agriclip_edge.labels.prompts import Embedder, embed_labels
+
+from .checkpoint import read_checkpoint, write_checkpoint
+from .config import EncoderConfig
+from .data import Collection, Photos, hold_out, read_collection, read_photos
+from .evaluate import evaluate
+from .fit import Fit, embedder
+from .image_tower import ImageTower
+from .picture import draw_history
+from .progress import StatusLine
+
+COLLECTION = "alive-mini"
+STATE = "state.safetensors"  # everything that going on needs; removed by nobody, read by this module alone
+MODEL = "model.safetensors"  # the averaged weights: what `export` reads
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Photos that an epoch's model is judged on, and how the log calls them."""
+
+    name: str
+    photos: Photos
+
+
+def train_encoder(
+    data: Path,
+    output: Path,
+    config: EncoderConfig,
+    tower: ImageTower,
+    text: Embedder,
+    status: StatusLine,
+    dev: float = 0,
+) -> None:
+    """Train, or go on where ``output`` was left.
+
+    Args:
+        data: root of the data; its ``alive-mini`` is used.
+        output: folder for the checkpoint, the log and its picture; made when missing.
+        config: the recipe.
+        tower: with pretrained weights.
+        text: embeds prompts; defines the text space.
+        status: tells how far it is.
+        dev: share of the training photos that is held out, to judge choices by, in place of ``val``.
+
+    Raises:
+        DataError: the data are incomplete.
+        UsageError: ``output`` holds a run of another recipe or other data.
+    """
+    collection = read_collection(data / COLLECTION)
+    photos = read_photos(collection, "train", lambda task: status.say(f"read {task.name}"))
+    if dev > 0:
+        photos, held = hold_out(photos, dev, config.seed)
+        judged = Judged("dev", held)
+    else:
+        judged = Judged("val", read_photos(collection, "val"))
+    texts = template_embeddings(text, collection, config.templates)
+    fit = Fit(config, tower, texts, collection, photos)
+    history = _begin(fit, output, {"config": asdict(config), "photos": photos.sha256})
+    while fit.epoch < len(config.sizes):
+        started = time.monotonic()
+        loss = fit.run_epoch(lambda step, steps, value: status.step(_done(fit, step), _total(fit), _text(fit, value)))
+        entry: dict[str, Any] = {"epoch": fit.epoch, "size": config.sizes[fit.epoch - 1], "loss": loss}
+        entry |= {"logit_scale": float(fit.log_scale.exp().detach()), "seconds": round(time.monotonic() - started, 1)}
+        model = fit.model()
+        if fit.epoch % config.judge_every == 0 or fit.epoch == len(config.sizes):
+            embed = embedder(model, config.input_size)
+            entry[judged.name] = evaluate(embed, label_vectors(texts).numpy(), collection, judged.photos).mean
+        history.append(entry)
+        status.say(json.dumps(entry))
+        _save(fit, model, output, photos, history)
+
+
+def template_embeddings(text: Embedder, collection: Collection, templates: tuple[str, ...]) -> Tensor:
+    """Unit vectors of the collection's labels through each template alone: float32 (K, L, D)."""
+    labels = [Label(label) for label in collection.labels]
+    return torch.stack([torch.from_numpy(embed_labels(labels, [template], text)) for template in templates])
+
+
+def label_vectors(texts: Tensor) -> Tensor:
+    """Unit vectors of labels, float32 (L, D), as packs hold them: the mean over templates of (K, L, D)."""
+    return nn.functional.normalize(texts.mean(dim=0), dim=-1)
+
+
+def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
+    """The trained tower of a run, ready to embed, and the run's description.
+
+    Raises:
+        UsageError: the folder holds no finished epoch.
+    """
+    tensors, description = read_checkpoint(folder / MODEL)
+    tower = ImageTower(tensors["head.weight"].shape[0], description["config"]["architecture"])
+    tower.load_state_dict(tensors)
+    return tower.eval(), description
+
+
+def _begin(fit: Fit, output: Path, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Restore the run in ``output`` when there is one, else start one; returns the history of its epochs."""
+    if not (output / STATE).exists():
+        fit.start()
+        return []
+    tensors, description = read_checkpoint(output / STATE)
+    if description["identity"] != json.loads(json.dumps(identity)):
+        raise UsageError(f"{output} holds a run of another recipe or other data; choose another --output")
+    history: list[dict[str, Any]] = description["history"]
+    fit.restore(tensors, len(history))
+    return history
+
+
+def _save(fit: Fit, model: ImageTower, output: Path, photos: Photos, history: list[dict[str, Any]]) -> None:
+    """Write the model first and the state last: a cut between them repeats an epoch and loses none."""
+    identity = {"config": asdict(fit.config), "photos": photos.sha256}
+    description = {**identity, "epochs": fit.epoch, "collection": COLLECTION, "history": history}
+    write_checkpoint(output / MODEL, model.state_dict(), description)
+    with atomic_write(output / LOG) as file:
+        file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
+    draw_history(history, output / "history.png")
+    write_checkpoint(output / STATE, fit.state(), {"identity": identity, "history": history})
+
+
+def _done(fit: Fit, step: int) -> float:
+    """Work done so far, in photos of one pixel: epochs of larger views count for more."""
+    areas = [size * size for size in fit.config.sizes]
+    return sum(areas[: fit.epoch]) * fit.steps_per_epoch + areas[fit.epoch] * step
+
+
+def _total(fit: Fit) -> float:
+    return sum(size * size for size in fit.config.sizes) * fit.steps_per_epoch
+
+
+def _text(fit: Fit, loss: float) -> str:
+    return f"epoch {fit.epoch + 1}/{len(fit.config.sizes)} at {fit.config.sizes[fit.epoch]} px, loss {loss:.3f}"
