@@ -24,7 +24,7 @@ classify: $(RUNTIME)/.ready  ## set up and name what a photo shows: make classif
 test: $(DEV)/.ready $(RUNTIMES)  ## set up and run every test
 	$(DEV)/bin/python -m pytest -n 2 tests
 	for python in $(RUNTIME) $(if $(PYTHON310),$(RUNTIME310)); do \
-	  (cd build && PYTHONPATH=$$PWD/tools/$$python ../$$python/bin/python -m pytest -n 2 --rootdir .. -c ../pyproject.toml ../tests/agriclip_edge) || exit 1; \
+	  (cd build && PYTHONPATH=$$PWD/tools/$$python ../$$python/bin/python -m pytest -n 2 --rootdir .. -c ../pyproject.toml ../tests/agriclip_edge ../tests/attacks/test_attacks.py) || exit 1; \
 	done
 
 check: $(DEV)/.ready  ## lint, types, import rules, examples in docstrings, generated docs: under a minute

@@ -26,7 +26,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         b'all or nothing'
     """
     target = Path(path)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    except OSError as error:
+        error.filename = str(target)  # a message names the file that the user knows
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -34,8 +38,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, target)
-    except BaseException:
+    except BaseException as error:
         os.unlink(beside)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, beside):
+            error.filename = str(target)
         raise
 
 

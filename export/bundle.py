@@ -23,7 +23,8 @@ from .taxonomy import Parents, plan_packs
 from .text_encoder import export_text_encoder
 from .writer import write_bundle
 
-IMAGE_FILE = "image/encoder.onnx"
+VARIANT = "fp16-weights"
+IMAGE_FILE = f"image/{VARIANT}.onnx"
 TEXT_FILE = "text/encoder.onnx"
 VOCABULARY_FILE = "text/vocab.txt"
 CARD_FILE = "card.md"
@@ -115,7 +116,7 @@ def _manifest(
         embedding_dim=dim,
         temperature=round(judged.calibration.temperature, 5),
         preprocessing=Preprocessing(PREPROCESSING_VERSION, size),
-        image=[image_variant("fp16-weights", "fp16-weights", IMAGE_FILE, size, dim, figures)],
+        image=[image_variant(VARIANT, VARIANT, IMAGE_FILE, size, dim, figures)],
         packs=[],
         card=CARD_FILE,
         licences=[LicenceEntry(*licence) for licence in _LICENCES],

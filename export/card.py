@@ -67,6 +67,8 @@ def _accuracy(facts: Facts) -> str:
         kind = "photos held apart from training" if trained else "tasks that were never trained on"
         parts.append(f"### {record.collection}, {record.split}: {kind}")
         parts.append(_table(record))
+        labels, mean = record.among_all.results[0].classes, 100 * record.among_all.mean
+        parts.append(f"With all {labels} labels offered at once, the plain mean over tasks is {mean:.1f} %.")
     return "\n\n".join(parts)
 
 

@@ -46,6 +46,6 @@ def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
     try:
         app()
-    except AgriclipError as error:
+    except (AgriclipError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

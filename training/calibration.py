@@ -48,7 +48,8 @@ def calibrate(vectors: Vectors, label_embeddings: Vectors, collection: Collectio
     probabilities = np.empty_like(cosines)
     for half in (even, ~even):
         probabilities[half] = softmax(cosines[half], fit_temperature(cosines[~half], photos.label[~half]))
-    loss = -np.log(np.take_along_axis(probabilities, photos.label[:, None], axis=1)).mean()
+    likelihood = np.take_along_axis(probabilities, photos.label[:, None], axis=1)
+    loss = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean()
     temperature = fit_temperature(cosines, photos.label)
     return Calibration(temperature, float(loss), expected_calibration_error(probabilities, photos.label))
 

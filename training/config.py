@@ -51,7 +51,7 @@ class EncoderConfig:
             frozen_blocks=1,
             sizes=(32, 32, 32),
             batch=6,
-            backbone_rate=2e-3,
+            backbone_rate=5e-3,
             head_rate=1e-2,
             warm_up=0.2,
             average=0.8,

@@ -73,14 +73,20 @@ def evaluate(embed: Embed, label_embeddings: Vectors, collection: Collection, ph
     return judge(embed_photos(embed, photos), label_embeddings, collection, photos)
 
 
-def judge(vectors: Vectors, label_embeddings: Vectors, collection: Collection, photos: Photos) -> Table:
-    """As `evaluate`, with photos that are embedded already: float32 (N, D)."""
+def judge(
+    vectors: Vectors, label_embeddings: Vectors, collection: Collection, photos: Photos, *, among_all: bool = False
+) -> Table:
+    """As `evaluate`, with photos that are embedded already: float32 (N, D).
+
+    With ``among_all`` each photo chooses among the labels of all tasks, as with all label packs at once.
+    """
+    everything = np.arange(len(collection.labels))
     results = []
     for number, task in enumerate(collection.tasks):
         chosen = np.flatnonzero(photos.task == number)
         if len(chosen) == 0:
             continue
-        rows = np.array(collection.rows[number])
+        rows = everything if among_all else np.array(collection.rows[number])
         cosines = vectors[chosen] @ label_embeddings[rows].T
         accuracy = mean_per_class_accuracy(rows[cosines.argmax(axis=1)], photos.label[chosen])
         results.append(TaskResult(task.name, len(rows), len(chosen), accuracy))

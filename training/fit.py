@@ -88,7 +88,7 @@ class Fit:
         model = copy.deepcopy(self.average)
         generator = np.random.default_rng((self.config.seed, 0))
         chosen = generator.permutation(draw_order(self._weights, generator))[: self.config.statistics]
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.weight is not None]
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
         model.train_above(self.config.frozen_blocks)
         for norm in norms:
             if norm.training:

@@ -26,7 +26,8 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         collection: name of the collection.
         split: which photos.
         tasks: what was asked, with sources and licences of the photos.
-        table: accuracy by task.
+        table: accuracy by task, each photo choosing among its own task's labels.
+        among_all: the same with the labels of all tasks to choose among.
         calibration: the temperature fitted on these photos.
     """
 
@@ -35,6 +36,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: str
     tasks: tuple[Task, ...]
     table: Table
+    among_all: Table
     calibration: Calibration
 
 
@@ -63,6 +65,7 @@ def judge_run(run: Path, data: Path, collection_name: str, split: str, text: Emb
         split=split,
         tasks=collection.tasks,
         table=judge(vectors, texts, collection, photos),
+        among_all=judge(vectors, texts, collection, photos, among_all=True),
         calibration=calibrate(vectors, texts, collection, photos),
     )
     with atomic_write(run / f"results-{collection.name}-{split}.json") as file:

@@ -18,7 +18,7 @@ TASKS = {
     "fruit": {"red apple": (210, 30, 30), "green apple": (60, 170, 50), "yellow banana": (230, 210, 40)},
     "cover": {"brown soil": (110, 70, 40), "blue water": (30, 90, 210)},
 }
-_TRAIN, _JUDGED = 6, 4  # photos a class
+_TRAIN, _JUDGED = 12, 4  # photos a class
 _CLOUDS, _NOISE = 60, 15  # grey levels: light and shadow, and grain
 _SHAPES = ((48, 64), (64, 48), (40, 40))  # height and width: landscape, portrait, square
 

@@ -87,6 +87,7 @@ def embed(
 
 def _write(output: Path, vectors: npt.NDArray[np.float32], keys: list[str], bundle: str) -> None:
     import numpy as np
+    from numpy.lib import format as npy
 
     from ..files import atomic_write
 
@@ -97,7 +98,8 @@ def _write(output: Path, vectors: npt.NDArray[np.float32], keys: list[str], bund
         with atomic_write(output) as file:
             file.write(save({"embeddings": np.ascontiguousarray(vectors)}, described))
         return
-    with atomic_write(output) as file:
-        np.save(file, vectors, allow_pickle=False)
-    with atomic_write(output.with_suffix(".keys.json")) as file:
-        file.write(json.dumps({"bundle": bundle, "keys": keys}, ensure_ascii=False, indent=1).encode() + b"\n")
+    with atomic_write(output.with_suffix(".keys.json")) as keys_file, atomic_write(output) as file:
+        keys_file.write(json.dumps({"bundle": bundle, "keys": keys}, ensure_ascii=False, indent=1).encode() + b"\n")
+        keys_file.flush()  # a full disk says so before either file takes its name
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(vectors))
+        file.write(vectors.data)  # np.save would say of a full disk only how many bytes it took

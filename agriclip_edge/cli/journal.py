@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 from ..errors import UsageError
 from .output import Record, to_line
 
+_FIELDS = {"path", "predictions", "error"}
+
 
 class Journal:
     """``OUTPUT.partial``: a header that says what the run was asked, then one record a line."""
@@ -51,6 +53,8 @@ class Journal:
                 raise UsageError(f"{self.path} is of another bundle, labels or options; delete it to begin anew")
             length = len(to_line(header))
             for record, size in lines:
+                if not isinstance(record, dict) or not record.keys() >= _FIELDS:
+                    break  # as half a line: what follows is done again
                 self._done[record["path"]].append(record)
                 self.resumed += 1
                 length += size

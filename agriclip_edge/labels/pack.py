@@ -100,7 +100,8 @@ class LabelPack:
             version=PACK_VERSION,
             name=self.name,
             title=self.title,
-            labels=list(self.labels),
+            # msgspec leaves out a default by its identity: an empty tuple or text may be another object.
+            labels=[Label(label.text, label.parent or "", label.synonyms or ()) for label in self.labels],
             templates=list(self.templates),
             text_encoder=self.text_encoder,
             preprocessing=self.preprocessing,

@@ -15,8 +15,9 @@ from agriclip_edge.errors import LabelError, UsageError
 from export.bundle import BundleConfig, export_bundle
 from export.cli import main
 from export.taxonomy import Parents, read_parents
+from training.data import read_collection, read_photos
+from training.evaluate import evaluate
 from training.results import read_results
-from training.synthetic import TASKS
 from training.text_tower import TextTower
 
 PARENTS = Parents(tasks={"fruit": "fruit"}, labels={"yellow banana": "herb"})
@@ -30,15 +31,16 @@ def bundle(run: Path, text_tower: TextTower, tmp_path_factory: pytest.TempPathFa
 
 
 def test_it_answers_as_the_model_did(bundle: Path, run: Path) -> None:
-    classifier = load(bundle)
-    right = 0
-    for colours in TASKS.values():
-        for label, colour in colours.items():
-            answer = classifier.classify(np.full((50, 70, 3), colour, np.uint8))
-            right += answer.best is not None and answer.best.label == label
-    assert right >= 4  # of 5, among the labels of both tasks
-    manifest = Bundle.open(bundle).manifest
+    classifier, judged = load(bundle), read_results(run)[0]
+    collection = read_collection(run.parent / "alive-mini")
+    labels = np.concatenate([classifier.bundle.pack(task.name).embeddings for task in collection.tasks])
+    photos = read_photos(collection, "val")
+    assert evaluate(lambda rgb: classifier.embed(list(rgb)), labels, collection, photos) == judged.table
+
+
+def test_its_manifest_tells_what_it_was_made_from(bundle: Path, run: Path) -> None:
     judged = read_results(run)[0]
+    manifest = Bundle.open(bundle).manifest
     assert manifest.temperature == pytest.approx(judged.calibration.temperature, abs=1e-5)
     assert manifest.sources["checkpoint"] == judged.model
     assert manifest.image[0].figures["val_accuracy"] == pytest.approx(judged.table.mean, abs=1e-4)

@@ -27,11 +27,11 @@ def test_reads_tasks_labels_and_upright_photos(data: Path) -> None:
     assert collection.labels == ("red apple", "green apple", "yellow banana", "brown soil", "blue water")
     assert collection.rows == ((0, 1, 2), (3, 4))
     photos = read_photos(collection, "train")
-    assert len(photos) == 30
+    assert len(photos) == 60
     assert photos.rgb[0].shape == (48, 64, 3) and photos.rgb[0].dtype == np.uint8
-    assert photos.task.tolist() == [0] * 18 + [1] * 12
+    assert photos.task.tolist() == [0] * 36 + [1] * 24
     named = [collection.labels[label] for label in photos.label]  # in the order of the files' names
-    assert named == sorted(named[:18]) + sorted(named[18:])
+    assert named == sorted(named[:36]) + sorted(named[36:])
     brightest = {label: rgb.mean(axis=(0, 1)).argmax() for label, rgb in zip(named, photos.rgb)}
     assert (brightest["red apple"], brightest["green apple"], brightest["blue water"]) == (0, 1, 2)
 
@@ -90,10 +90,10 @@ def test_refuses_labels_that_are_paths(collection_root: Path) -> None:
 
 def test_refuses_other_numbers_of_photos_than_were_said(collection_root: Path) -> None:
     def claim(document: Any) -> None:
-        document["tasks"][0]["classes"][1]["train"] = 7
+        document["tasks"][0]["classes"][1]["train"] = 13
 
     edit_tasks(collection_root, claim)
-    with pytest.raises(DataError, match=r"6 train photos of 'green_apple'; tasks\.json says 7"):
+    with pytest.raises(DataError, match=r"12 train photos of 'green_apple'; tasks\.json says 13"):
         read_photos(read_collection(collection_root), "train")
 
 
@@ -106,11 +106,11 @@ def test_refuses_a_class_that_was_not_named(collection_root: Path) -> None:
 
 def test_refuses_a_photo_that_cannot_be_decoded(collection_root: Path) -> None:
     def claim(document: Any) -> None:
-        document["tasks"][1]["classes"][0]["train"] = 7
+        document["tasks"][1]["classes"][0]["train"] = 13
 
     edit_tasks(collection_root, claim)
     with tarfile.open(collection_root / "cover.tar", "a:") as archive:
-        add_photo(archive, "train", "brown soil", 7, b"no picture")
+        add_photo(archive, "train", "brown soil", 13, b"no picture")
     with pytest.raises(DataError, match=r"cover\.tar: a photo is not a picture"):
         read_photos(read_collection(collection_root), "train")
 
@@ -141,10 +141,10 @@ def test_refuses_an_unknown_split(data: Path) -> None:
 
 def test_holds_out_the_same_share_of_every_class(data: Path) -> None:
     photos = read_photos(read_collection(data / "alive-mini"), "train")
-    kept, held = hold_out(photos, 0.4, seed=3)
-    assert np.bincount(held.label).tolist() == [2] * 5 and np.bincount(kept.label).tolist() == [4] * 5
-    again, _ = hold_out(photos, 0.4, seed=3)
-    other, _ = hold_out(photos, 0.4, seed=4)
+    kept, held = hold_out(photos, 0.25, seed=3)
+    assert np.bincount(held.label).tolist() == [3] * 5 and np.bincount(kept.label).tolist() == [9] * 5
+    again, _ = hold_out(photos, 0.25, seed=3)
+    other, _ = hold_out(photos, 0.25, seed=4)
     assert again.sha256 == kept.sha256 != other.sha256
     seen = {rgb.tobytes() for rgb in kept.rgb}
     assert not any(rgb.tobytes() in seen for rgb in held.rgb)

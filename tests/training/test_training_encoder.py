@@ -41,7 +41,7 @@ def run(data: Path, text: TextEncoder, tmp_path_factory: pytest.TempPathFactory)
 
 def test_a_few_epochs_learn_the_colours(run: Path, data: Path, text: TextEncoder) -> None:
     results = judge_run(run, data, "alive-mini", "val", text)
-    assert results.table.mean > 0.9
+    assert results.table.mean > 0.8 > 1.5 * results.table.chance
     assert read_results(run) == [results]
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in log] == [1, 2, 3] and log[-1]["loss"] < log[0]["loss"]

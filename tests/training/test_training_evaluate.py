@@ -10,7 +10,7 @@ from agriclip_edge.labels.prompts import embed_labels
 from agriclip_edge.text.encoder import TextEncoder
 from training.calibration import calibrate, expected_calibration_error, fit_temperature, own_task_cosines, softmax
 from training.data import read_collection, read_photos
-from training.evaluate import evaluate, mean_per_class_accuracy
+from training.evaluate import evaluate, judge, mean_per_class_accuracy
 
 
 def test_each_class_counts_alike_however_many_photos_it_has() -> None:
@@ -37,6 +37,8 @@ def test_photos_choose_among_their_own_tasks_labels_alone(data: Path) -> None:
     vectors = labels[(photos.label + 3) % 5]  # nearest to a label of the other task, or to another of its own
     table = evaluate(lambda rgb: vectors[: len(rgb)], labels, collection, photos.take(np.arange(len(photos))))
     assert table.results[0].accuracy == pytest.approx(1 / 3)  # no offered label is near: the first one is taken
+    among_all = judge(vectors, labels, collection, photos, among_all=True)
+    assert among_all.mean == 0 and among_all.chance == pytest.approx(1 / 5)
     cosines = own_task_cosines(vectors, labels, collection, photos)
     assert np.isneginf(cosines[photos.task == 0, 3:]).all() and np.isfinite(cosines[photos.task == 0, :3]).all()
 

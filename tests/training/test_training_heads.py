@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from sklearn.linear_model import Ridge
@@ -44,7 +46,7 @@ def test_rare_classes_and_small_tasks_weigh_more() -> None:
         return Task(name, name, "", "", "", "", "", "", tuple(ClassEntry(label) for label in labels))
 
     tasks = (task("a", "x", "y"), task("b", *"pqrstuvw"))
-    collection = Collection(None, "c", tasks, ("x", "y", *"pqrstuvw"), ((0, 1), tuple(range(2, 10))))  # type: ignore[arg-type]
+    collection = Collection(Path(), "c", tasks, ("x", "y", *"pqrstuvw"), ((0, 1), tuple(range(2, 10))))
     label = np.array([0, 0, 0, 0, 1, 2])
     photos = Photos((), np.array([0, 0, 0, 0, 0, 1]), label, "")
     np.testing.assert_allclose(photo_weights(photos, collection, 1, 0), [0.25] * 4 + [1, 1])

@@ -1,0 +1,143 @@
+"""`packs` lists, shows, builds, adds and removes label packs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agriclip_edge import Bundle, LabelPack
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_list(cli: Cli) -> None:
+    rows = cli("packs", "list", "--json").json
+    assert rows == [
+        {"name": "fruit-colour", "labels": 3, "title": "fruit by colour", "from": "bundle", "default": True},
+        {"name": "field-cover", "labels": 5, "title": "what covers a field", "from": "bundle", "default": True},
+    ]
+    lines = cli("packs", "list").text.splitlines()
+    assert lines[0].split(None, 3) == ["fruit-colour", "3", "labels", "fruit by colour"]
+
+
+def test_show(cli: Cli) -> None:
+    shown = cli("packs", "show", "fruit-colour", "--json").json
+    assert shown["labels"][1] == {"label": "green apple", "parent": "apple", "synonyms": ["unripe apple"]}
+    assert (shown["name"], shown["title"], shown["templates"]) == (
+        "fruit-colour",
+        "fruit by colour",
+        ["{}", "a photo of {}"],
+    )
+    assert "  green apple  (apple)  = unripe apple" in cli("packs", "show", "fruit-colour").text.splitlines()
+    done = cli("packs", "show", "wheat")
+    assert (done.code, len(done.lines)) == (2, 1)
+
+
+def test_the_life_of_a_pack(cli: Cli, photo: Callable[..., Path], tmp_path: Path) -> None:
+    """Built from a file, used, listed, carried on as a file, added elsewhere, removed."""
+    Path("soils.csv").write_text("label,parent,synonyms\nred soil,soil,red field\nblue sky,,\n", encoding="utf-8")
+    built = cli("packs", "build", "soils", "--labels-file", "soils.csv", "--title", "soils of the farm")
+    stored = tmp_path / "home" / "packs" / "soils.safetensors"
+    assert (built.code, built.text) == (0, f"{stored}: 2 labels\n")
+
+    photo(Path("red.png"), "red")
+    answer = cli("classify", "red.png", "--pack", "soils", "--format", "json").json[0]["predictions"]
+    assert [(one["label"], one["parent"]) for one in answer] == [("red soil", "soil"), ("blue sky", "")]
+    typed = cli("classify", "red.png", "--labels-file", "soils.csv", "--format", "json").json[0]["predictions"]
+    assert answer == typed
+
+    row = cli("packs", "list", "--json").json[-1]
+    assert row == {
+        "name": "soils", "labels": 2, "title": "soils of the farm", "from": str(stored.parent), "default": False,
+    }  # fmt: skip
+    assert "(yours)" in cli("packs", "list").text
+
+    os.rename(stored, "carried.safetensors")
+    assert (
+        cli("classify", "red.png", "--pack", "./carried.safetensors", "--format", "json").json[0]["predictions"]
+        == answer
+    )
+    assert cli("packs", "show", "carried.safetensors").code == 0
+    assert cli("packs", "add", "carried.safetensors").text == f"{stored}: 2 labels\n"
+    assert stored.read_bytes() == Path("carried.safetensors").read_bytes()
+
+    assert cli("packs", "remove", "soils").text == f"removed {stored}\n"
+    done = cli("packs", "remove", "soils")
+    assert (done.code, done.lines) == (2, ["agriclip-edge: no pack of your own is named 'soils'; yours are: none"])
+
+
+def test_build_to_a_file(cli: Cli, tmp_path: Path) -> None:
+    done = cli("packs", "build", "x", "--labels", "rust, blight", "--template", "{}", "--output", "x.safetensors")
+    assert (done.code, done.text) == (0, "x.safetensors: 2 labels\n")
+    assert LabelPack.from_bytes(Path("x.safetensors").read_bytes()).templates == ("{}",)
+    assert not (tmp_path / "home").exists()
+    again = cli("packs", "build", "x", "--labels", "rust", "--output", "x.safetensors")
+    assert (again.code, again.lines) == (2, ["agriclip-edge: x.safetensors is there already; --replace overwrites it"])
+    assert cli("packs", "build", "x", "--labels", "rust", "--output", "x.safetensors", "--replace").code == 0
+
+
+def test_nothing_is_overwritten_unasked(cli: Cli) -> None:
+    cli("packs", "build", "x", "--labels", "rust", "--output", "x.safetensors")
+    for first, again in ((["build", "x", "--labels", "blight"],) * 2, (["add", "x.safetensors"],) * 2):
+        cli("packs", *first, "--replace")
+        done = cli("packs", *again)
+        assert (done.code, len(done.lines)) == (2, 1)
+        assert "--replace overwrites it" in done.lines[0]
+        assert cli("packs", *again, "--replace").code == 0
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "no label": (["build", "x"], "give the labels by one of --labels and --labels-file"),
+    "labels twice": (["build", "x", "--labels", "a", "--labels-file", "b"], "give the labels by one of"),
+    "a name that climbs": (["build", "../x", "--labels", "a"], "pack name '../x'; accepted: up to 64 of a-z"),
+    "a name in capitals": (["build", "Beans", "--labels", "a"], "pack name 'Beans'"),
+    "another suffix": (
+        ["build", "x", "--labels", "a", "--output", "x.npz"],
+        "accepted: a name that ends in .safetensors",
+    ),
+    "a label twice": (["build", "x", "--labels", "a, A"], "label 'A' is there twice"),
+    "a missing file": (["add", "x.safetensors"], "cannot read pack x.safetensors: No such file"),
+    "no pack": (["add", "notes.txt"], "notes.txt: says its header has"),
+    "a name that climbs, removed": (["remove", "../x"], "pack name '../x'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG.values(), ids=list(WRONG))
+def test_wrong_use(arguments: list[str], words: str, cli: Cli, tmp_path: Path) -> None:
+    Path("notes.txt").write_text("rust on the third row")
+    done = cli("packs", *arguments)
+    assert (done.code, done.out, len(done.lines)) == (2, b"", 1)
+    assert words in done.lines[0]
+    assert sorted(os.listdir()) == ["notes.txt"]
+
+
+def test_a_foreign_pack_is_not_taken_in(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    pack = replace(Bundle.open(tiny_bundle).pack("fruit-colour"), text_encoder="0" * 64)
+    Path("foreign.safetensors").write_bytes(pack.to_bytes())
+    for command in (["add", "foreign.safetensors"], ["show", "foreign.safetensors"]):
+        done = cli("packs", *command)
+        assert (done.code, len(done.lines)) == (2, 1)
+        assert done.lines[0].endswith("[pack-foreign-text-encoder]")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_broken_pack_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> None:
+    cli("packs", "build", "good", "--labels", "rust")
+    (tmp_path / "home" / "packs" / "broken.safetensors").write_text("rust")
+    done = cli("packs", "list", "--json")
+    rows = {row["name"]: row for row in done.json}
+    assert (done.code, list(rows)) == (0, ["fruit-colour", "field-cover", "broken", "good"])
+    assert rows["broken"]["title"].startswith("unusable: ")
+    assert rows["good"]["labels"] == 1
+    assert json.loads(done.out)

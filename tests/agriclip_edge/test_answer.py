@@ -1,0 +1,88 @@
+"""Cosines become the answer that docs/answer.md promises."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agriclip_edge.answer import Answer, Prediction, Timing, rank
+from agriclip_edge.labels.pack import Label
+
+LABELS = [Label("wheat", "cereal"), Label("rust"), Label("soil")]
+
+
+def test_best_first_with_the_softmax_of_cosine_over_temperature() -> None:
+    cosines = np.array([0.2, 0.5, -0.1], np.float32)
+    found = rank(cosines, LABELS, temperature=0.1)
+    weights = np.exp(np.array([2.0, 5.0, -1.0]))
+    assert [prediction.label for prediction in found] == ["rust", "wheat", "soil"]
+    assert [prediction.parent for prediction in found] == ["", "cereal", ""]
+    assert np.allclose([prediction.confidence for prediction in found], weights[[1, 0, 2]] / weights.sum())
+    assert np.allclose([prediction.cosine for prediction in found], [0.5, 0.2, -0.1])
+
+
+def test_equal_cosines_keep_the_order_of_the_labels() -> None:
+    found = rank(np.full(3, 0.3, np.float32), LABELS, temperature=0.1)
+    assert [prediction.label for prediction in found] == ["wheat", "rust", "soil"]
+    assert all(prediction.confidence == pytest.approx(1 / 3) for prediction in found)
+
+
+def test_choice() -> None:
+    cosines = np.array([0.2, 0.5, -0.1], np.float32)
+    everything = rank(cosines, LABELS, temperature=0.1)
+    assert rank(cosines, LABELS, temperature=0.1, top_k=2) == everything[:2]
+    assert rank(cosines, LABELS, temperature=0.1, top_k=99) == everything
+    assert rank(cosines, LABELS, temperature=0.1, min_confidence=0.5) == everything[:1]
+    assert rank(cosines, LABELS, temperature=0.1, min_confidence=1.0) == ()
+
+
+@given(
+    cosines=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8),
+    temperature=st.floats(1e-4, 999),
+    top_k=st.integers(1, 9),
+)
+def test_confidence_is_a_probability(cosines: list[float], temperature: float, top_k: int) -> None:
+    labels = [Label(str(number)) for number in range(len(cosines))]
+    found = rank(np.array(cosines, np.float32), labels, temperature=temperature, top_k=top_k)
+    assert len(found) == min(top_k, len(cosines))
+    assert [prediction.cosine for prediction in found] == sorted(cosines, reverse=True)[: len(found)]
+    total = sum(prediction.confidence for prediction in found)
+    assert all(0 <= prediction.confidence <= 1 for prediction in found)
+    assert total <= 1 + 1e-9
+    if top_k >= len(cosines):
+        assert total == pytest.approx(1)
+    confidences = [prediction.confidence for prediction in found]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_record() -> None:
+    answer = Answer("a.jpg", (Prediction("wheat", "cereal", 0.91234567, -0.48123449),))
+    assert answer.to_record() == {
+        "path": "a.jpg",
+        "predictions": [{"label": "wheat", "parent": "cereal", "confidence": 0.912346, "cosine": -0.481234}],
+        "error": None,
+    }
+    assert Answer(None, (), "no such file").to_record() == {"path": None, "predictions": [], "error": "no such file"}
+
+
+def test_best() -> None:
+    one, two = Prediction("a", "", 0.6, 0.2), Prediction("b", "", 0.4, 0.1)
+    assert Answer(None, (one, two)).best is one
+    assert Answer(None, ()).best is None
+
+
+def test_timing() -> None:
+    timing = Timing(decode=4.0, preprocess=3.0, encode=2.0, rank=1.0)
+    assert timing.total == 10.0
+    assert Timing().total == 0
+
+
+def test_answers_cannot_be_changed() -> None:
+    answer = Answer("a.jpg", (Prediction("a", "", 1.0, 1.0),))
+    for thing, field in ((answer, "path"), (answer.predictions[0], "label"), (answer.timing_ms, "decode")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(thing, field, "other")

@@ -1,0 +1,293 @@
+"""Broken and hostile bundles: archives, manifests, files and vocabularies."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from attack_tools import (
+    CARD,
+    IMAGE,
+    PACK,
+    VOCABULARY,
+    Attack,
+    Entry,
+    bundle_zip,
+    described,
+    pack_file,
+    pack_parts,
+    tiny_files,
+    tiny_manifest,
+    to_json,
+    with_files,
+    zeros_deflated,
+    zip_of,
+)
+
+_INFLATED = 6_000_000  # bytes; over the manifest's limit of 4 MiB, and 38 kB deflated
+_DEEP = 40_000  # brackets
+
+
+def bundles() -> list[Attack]:
+    """Every bundle but those with hostile graphs."""
+    return [*_archives(), *_manifests_unread(), *_manifests_invalid(), *_paths(), *_files(), *_vocabularies()]
+
+
+def _entries(*replaced: Entry) -> list[Entry]:
+    """The whole bundle as entries; those of the same names are replaced."""
+    files = tiny_files()
+    entries = [Entry(b"bundle.json", to_json(described(tiny_manifest(), files)))]
+    entries += [Entry(name.encode(), data) for name, data in files.items()]
+    by_name = {entry.name: entry for entry in replaced}
+    return [by_name.get(entry.name, entry) for entry in entries]
+
+
+def _archives() -> list[Attack]:
+    whole = zip_of(_entries())
+    files = tiny_files()
+    card = files[CARD]
+    bomb = zeros_deflated(_INFLATED)
+    prefix = zlib.crc32(b" " * len(card))
+
+    def made(name: str, says: str, fault: str, message: str, data: bytes, at: str = "open") -> Attack:
+        return Attack(name, says, fault, message, data, at, zip_only=True)
+
+    def extra(*entries: Entry) -> bytes:
+        return zip_of([*_entries(), *entries])
+
+    return [
+        made("zip-text", "a text file, no zip", "not-a-bundle", "is not a readable zip file", b"no zip at all\n" * 20),
+        made("zip-truncated", "the second half of the zip is missing", "not-a-bundle", "is not a readable zip file",
+             whole[: len(whole) // 2]),
+        made("zip-directory-cut", "the zip's directory is overwritten", "not-a-bundle", "is not a readable zip file",
+             whole.replace(b"PK\1\2", b"PK\0\0")),
+        made("zip-without-manifest", "a zip without bundle.json", "not-a-bundle", "holds no bundle.json",
+             zip_of(_entries()[1:])),
+        made("zip-entry-climbs", "an entry named ../../evil.sh", "path-unsafe", "'../../evil.sh'",
+             extra(Entry(b"../../evil.sh", b"echo"))),
+        made("zip-entry-absolute", "an entry named /etc/cron.d/evil", "path-unsafe", "'/etc/cron.d/evil'",
+             extra(Entry(b"/etc/cron.d/evil", b"* * * * *"))),
+        made("zip-entry-null", "an entry whose name some readers cut at a null byte", "path-unsafe", "unsafe path",
+             extra(Entry(b"card.md\0.sh", b"echo"))),
+        made("zip-symlink", "card.md is a symbolic link to /etc/passwd", "archive-unsafe", "is a link or a device",
+             zip_of(_entries(Entry(b"card.md", b"/etc/passwd", mode=0o120777)))),
+        made("zip-device", "card.md is a character device", "archive-unsafe", "is a link or a device",
+             zip_of(_entries(Entry(b"card.md", b"", mode=0o020666)))),
+        made("zip-encrypted", "card.md is encrypted", "archive-unsafe", "is encrypted",
+             zip_of(_entries(Entry(b"card.md", b"\x17" * 12 + card, flags=1)))),
+        made("zip-duplicate", "card.md is there twice", "archive-unsafe", "is there twice",
+             extra(Entry(b"card.md", b"# another\n"))),
+        made("zip-method", "card.md is compressed by a method that is not accepted", "archive-unsafe",
+             "is compressed by method 12", zip_of(_entries(Entry(b"card.md", card, method=12)))),
+        made("zip-checksum", "card.md has another CRC-32 than declared", "archive-unsafe", "cannot be read: Bad CRC-32",
+             zip_of(_entries(Entry(b"card.md", card, crc=1))), "verify"),
+        made("zip-deflate-broken", "card.md is no deflate stream", "archive-unsafe", "card.md cannot be read",
+             zip_of(_entries(Entry(b"card.md", b"\xff" * 40, method=8, size=len(card)))), "verify"),
+        made("zip-two-names", "card.md has another name in its local header, one that is not UTF-8", "archive-unsafe",
+             "card.md cannot be read",
+             zip_of(_entries(Entry(b"card.md", card, local_name=b"\xffard.md", local_flags=0x800))), "verify"),
+        made("zip-size-too-small", "card.md declares fewer bytes than it and the manifest have", "size-mismatch",
+             "card.md has 10 bytes",
+             zip_of(_entries(Entry(b"card.md", card, size=10, crc=zlib.crc32(card[:10])))), "verify"),
+        made("zip-size-too-large", "card.md declares 4 GB", "size-mismatch", "card.md has 4,000,000,000 bytes",
+             zip_of(_entries(Entry(b"card.md", card, size=4_000_000_000))), "verify"),
+        made("bomb-declared", "card.md inflates to 6 MB and says so; the manifest lists 390 bytes", "size-mismatch",
+             "card.md has 6,000,000 bytes; expected at most",
+             zip_of(_entries(Entry(b"card.md", bomb, method=8, size=_INFLATED))), "verify"),
+        made("bomb-lying", "card.md inflates to 6 MB and declares the 390 bytes of the manifest", "hash-mismatch",
+             "card.md has sha256",
+             zip_of(_entries(Entry(b"card.md", bomb, method=8, size=len(card), crc=prefix))), "verify"),
+        made("bomb-manifest", "bundle.json inflates to 6 MB", "too-large", "bundle.json has 6,000,000 bytes",
+             zip_of(_entries(Entry(b"bundle.json", bomb, method=8, size=_INFLATED)))),
+        made("bomb-manifest-lying", "bundle.json inflates to 6 MB and declares 2,000 bytes", "manifest-unreadable",
+             "is not valid JSON",
+             zip_of(_entries(Entry(b"bundle.json", bomb, method=8, size=2000, crc=zlib.crc32(b" " * 2000))))),
+    ]  # fmt: skip
+
+
+def _manifests_unread() -> list[Attack]:
+    files = tiny_files()
+    text = to_json(described(tiny_manifest(), files))
+
+    def made(name: str, says: str, message: str, data: bytes) -> Attack:
+        return Attack(name, says, "manifest-unreadable", message, bundle_zip(data, files))
+
+    return [
+        made("json-empty", "bundle.json is empty", "is not valid JSON: Expecting value", b""),
+        made("json-truncated", "bundle.json ends in the middle", "is not valid JSON", text[: len(text) // 2]),
+        made("json-not-utf8", "bundle.json is Latin-1", "is not valid JSON: 'utf-8' codec",
+             text.replace(b"tells colours", b"d\xe9c\xe8le les couleurs")),
+        made("json-duplicate-key", "bundle.json has a key twice, the second with another meaning",
+             "duplicate key 'temperature'",
+             text.replace(b'"temperature": 0.1', b'"temperature": 0.1, "temperature": 9')),
+        made("json-nan", "NaN as temperature", "NaN is not a number of JSON",
+             text.replace(b'"temperature": 0.1', b'"temperature": NaN')),
+        made("json-infinity", "-Infinity as temperature", "-Infinity is not a number of JSON",
+             text.replace(b'"temperature": 0.1', b'"temperature": -Infinity')),
+        made("json-deep", "40,000 brackets", "is nested too deeply", b"[" * _DEEP),
+        made("json-long-number", "a number of 5,000 digits", "is not valid JSON: Exceeds the limit",
+             text.replace(b'"embedding_dim": 16', b'"embedding_dim": ' + b"9" * 5000)),
+    ]  # fmt: skip
+
+
+def _changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+    """A whole bundle whose manifest was changed."""
+    files = tiny_files()
+    manifest = described(tiny_manifest(), files)
+    change(manifest)
+    return bundle_zip(manifest, files)
+
+
+def _manifests_invalid() -> list[Attack]:
+    def made(
+        name: str, says: str, message: str, change: Callable[[dict[str, Any]], object], fault: str = "manifest-invalid"
+    ) -> Attack:
+        return Attack(name, says, fault, message, _changed(change))
+
+    def entry(manifest: dict[str, Any], path: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(entry for entry in manifest["files"] if entry["path"] == path)
+        return found
+
+    files = tiny_files()
+    overflow = to_json(described(tiny_manifest(), files)).replace(b'"temperature": 0.1', b'"temperature": 1e999')
+    odd = "format-unsupported"
+    return [
+        Attack("temperature-overflow", "temperature 1e999, infinite for a reader", "manifest-invalid",
+               "gives temperature inf", bundle_zip(overflow, files)),
+        made("format-other", "another format", "is of format 'agriclip-model'",
+             lambda m: m.update(format="agriclip-model"), odd),
+        made("format-long", "a format of 30,000 characters, to fill the log", "is of format 'aaaaaaaa",
+             lambda m: m.update(format="a" * 30_000), odd),
+        made("format-version", "format version 2", "'agriclip-bundle' version 2",
+             lambda m: m.update(format_version=2), odd),
+        made("preprocessing-version", "preprocessing version 7", "wants preprocessing version 7",
+             lambda m: m["preprocessing"].update(version=7), odd),
+        made("field-unknown", "a field that version 1 does not have", "unknown field `run_on_open`",
+             lambda m: m.update(run_on_open="setup.py")),
+        made("field-unknown-inside", "an unknown field in a variant", "unknown field `provider_library`",
+             lambda m: m["image"][0].update(provider_library="/tmp/evil.so")),
+        made("field-newline", "an unknown field whose name is a line of its own",
+             "unknown field `\nagriclip-edge: all is",
+             lambda m: m.update({"\nagriclip-edge: all is well": 1})),
+        made("name-control", "a name that clears the terminal", "holds control characters: '\\x1b[2J",
+             lambda m: m.update(name="\x1b[2Jagriclip")),
+        made("title-control", "a pack's title that clears the terminal", "holds control characters: 'fruit\\x1b[2J",
+             lambda m: m["packs"][0].update(title="fruit\x1b[2J")),
+        made("field-missing", "no licences", "missing required field `licences`", lambda m: m.pop("licences")),
+        made("type-string", "a size as a string", "Expected `int`, got `str`",
+             lambda m: entry(m, CARD).update(size="390")),
+        made("type-boolean", "true in place of format version 1", "Expected `int`, got `bool`",
+             lambda m: m.update(format_version=True)),
+        made("file-listed-twice", "card.md and CARD.md are one file on many systems", "lists a file twice",
+             lambda m: m["files"].append({**entry(m, CARD), "path": "CARD.md"})),
+        made("file-not-listed", "the card is a file without size and hash", "uses 'other.md', which it does not list",
+             lambda m: m.update(card="other.md")),
+        made("file-negative", "a file of -1 bytes", "the size -1", lambda m: entry(m, CARD).update(size=-1)),
+        made("file-hash-form", "a sha256 that is none", "no sha256 of 64 hex digits",
+             lambda m: entry(m, CARD).update(sha256="d41d8cd98f00b204e9800998ecf8427e")),
+        made("file-huge", "a file of 3 TB", "3,000,000,000,000 bytes",
+             lambda m: entry(m, IMAGE).update(size=3_000_000_000_000), "too-large"),
+        made("encoder-none", "no image encoder", "has no image encoder", lambda m: m.update(image=[])),
+        made("temperature-zero", "temperature 0", "gives temperature 0", lambda m: m.update(temperature=0)),
+        made("dim-zero", "embeddings of no values", "gives embedding_dim 0", lambda m: m.update(embedding_dim=0)),
+        made("size-huge", "photos of 1,000,000 × 1,000,000 pixels", "gives preprocessing size 1000000",
+             lambda m: m["preprocessing"].update(size=1_000_000)),
+        made("pack-name-climbs", "a pack named ../../evil", "names packs '../../evil'",
+             lambda m: m["packs"][0].update(name="../../evil")),
+        made("pack-name-twice", "two packs of one name", "names two packs alike",
+             lambda m: m["packs"][0].update(name=m["packs"][1]["name"])),
+        made("template-without-place", "a template without {}", "needs templates that hold {} once each",
+             lambda m: m["text"].update(templates=["a photo"])),
+    ]  # fmt: skip
+
+
+def _paths() -> list[Attack]:
+    def made(name: str, says: str, path: str, message: str | None = None) -> Attack:
+        def change(manifest: dict[str, Any]) -> None:
+            next(entry for entry in manifest["files"] if entry["path"] == CARD)["path"] = path
+            manifest["card"] = path
+
+        return Attack(name, says, "path-unsafe", message or f"unsafe path {path!r}", _changed(change))
+
+    return [
+        made("path-climbs", "a path that begins with ..", "../card.md"),
+        made("path-climbs-inside", "a path that climbs on its way", "packs/../../card.md"),
+        made("path-absolute", "an absolute path", "/etc/passwd"),
+        made("path-backslash", "a path for Windows", "..\\card.md"),
+        made("path-drive", "a path with a drive", "C:/card.md"),
+        made("path-hidden", "a hidden folder", ".git/config"),
+        made("path-dot", "a path through .", "./card.md"),
+        made("path-empty", "an empty path", ""),
+        made("path-empty-segment", "an empty segment", "packs//card.md"),
+        made("path-newline", "a line break in the path", "card.md\nagriclip-edge: all is well"),
+        made("path-null", "a null byte in the path", "card.md\0.txt"),
+        made("path-lookalike", "full-width dots and slash, which some systems fold to ../", "．．／card.md"),
+        made("path-long", "a path of 300 characters", "a/" * 149 + "aa", "unsafe path 'a/a/a/"),
+    ]
+
+
+def _files() -> list[Attack]:
+    files = tiny_files()
+    manifest = described(tiny_manifest(), files)
+
+    def made(name: str, says: str, fault: str, message: str, changed: dict[str, bytes], at: str = "load") -> Attack:
+        return Attack(name, says, fault, message, bundle_zip(manifest, changed), at)
+
+    def packs_changed(change: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
+        """A bundle, described truly, whose first pack's own header was changed."""
+        header, rows = pack_parts(files[PACK])
+        other = {**files, PACK: pack_file(change(header), rows)}
+        return bundle_zip(described(tiny_manifest(), other), other)
+
+    image = files[IMAGE]
+    shorter = {**tiny_manifest(), "packs": [{**tiny_manifest()["packs"][0], "labels": 4}]}
+    return [
+        made("file-missing", "the image encoder is not there", "file-missing", "image/encoder.onnx is listed",
+             {name: data for name, data in files.items() if name != IMAGE}),
+        made("file-shorter", "the image encoder lacks its last byte", "size-mismatch",
+             "image/encoder.onnx has 3,189 bytes", {**files, IMAGE: image[:-1]}),
+        made("file-longer", "the image encoder has a byte more", "size-mismatch",
+             "image/encoder.onnx has 3,191 bytes",
+             {**files, IMAGE: image + b"\0"}),
+        made("file-changed", "one bit of the image encoder is another", "hash-mismatch",
+             "image/encoder.onnx has sha256",
+             {**files, IMAGE: image[:-1] + bytes([image[-1] ^ 1])}),
+        made("file-changed-pack", "one bit of a pack is another", "hash-mismatch", f"{PACK} has sha256",
+             {**files, PACK: files[PACK][:-1] + bytes([files[PACK][-1] ^ 1])}),
+        made("file-changed-vocabulary", "one letter of the vocabulary is another", "hash-mismatch",
+             f"{VOCABULARY} has sha256", {**files, VOCABULARY: files[VOCABULARY].replace(b"cow", b"cat")}, "labels"),
+        made("file-unlisted", "a file that the manifest does not list", "manifest-invalid",
+             "1 files are not in bundle.json, the first is 'setup.py'",
+             {**files, "setup.py": b"import os\n"}, "verify"),
+        Attack("pack-count", "the manifest says 4 labels, the pack has 3", "pack-invalid",
+               "holds 3 labels; bundle.json says 4", bundle_zip(described(shorter, files), files), "verify"),
+        Attack("pack-of-another-name", "the bundle's own pack names itself otherwise", "pack-invalid",
+               "pack fruit-colour names itself 'maize-leaf-disease'",
+               packs_changed(lambda header: {**header, "name": "maize-leaf-disease"}), "load"),
+        Attack("pack-of-another-bundle", "the bundle's own pack was made with another text encoder",
+               "pack-foreign-text-encoder", "was made with text encoder 0f343b0931",
+               packs_changed(lambda header: {**header, "text_encoder": "0f343b0931" + "0" * 54}), "load"),
+        Attack("pack-of-another-size", "the bundle's own pack was made for another preprocessing",
+               "pack-foreign-preprocessing", "was made for preprocessing 2c26b46b68",
+               packs_changed(lambda header: {**header, "preprocessing": "2c26b46b68" + "0" * 54}), "load"),
+    ]  # fmt: skip
+
+
+def _vocabularies() -> list[Attack]:
+    vocabulary = tiny_files()[VOCABULARY]
+
+    def made(name: str, says: str, message: str, data: bytes, fault: str = "vocabulary-invalid") -> Attack:
+        return Attack(name, says, fault, message, with_files(vocabulary=data), "labels")
+
+    return [
+        made("vocabulary-not-utf8", "a vocabulary in Latin-1", "the vocabulary is not UTF-8",
+             vocabulary.replace(b"straw", b"bl\xe9")),
+        made("vocabulary-duplicate", "a token twice", "the vocabulary holds a token twice",
+             vocabulary.replace(b"straw\n", b"cow\n")),
+        made("vocabulary-without-cls", "no [CLS]", "the vocabulary lacks [CLS]",
+             vocabulary.replace(b"[CLS]", b"[cls]")),
+        made("vocabulary-empty", "an empty vocabulary", "the vocabulary lacks [PAD] [UNK] [CLS] [SEP]", b""),
+        made("vocabulary-shifted", "a vocabulary longer than the graph's table", "cannot run the graph",
+             vocabulary.replace(b"[CLS]\n", b"[CLS]\n" + b"".join(b"t%d\n" % n for n in range(200))), "graph-mismatch"),
+    ]  # fmt: skip
