@@ -1,6 +1,9 @@
 # Every target sets up what it needs; a second run finds it there. `make help` lists them.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PYTHON310 := $(shell python3.10 --version >/dev/null 2>&1 && command -v python3.10)
+# The first of these that runs: a name on the PATH may be a shim without a Python behind it.
+first = $(shell for python in $(1); do "$$python" -c "" 2>/dev/null && command -v "$$python" && break; done)
+PYENV := $(shell pyenv root 2>/dev/null)
+PYTHON ?= $(call first,python3.11 $(wildcard $(PYENV)/versions/3.11.*/bin/python3.11) python3)
+PYTHON310 := $(call first,python3.10 $(wildcard $(PYENV)/versions/3.10.*/bin/python3.10))
 PHOTO ?= examples/photos/cow.jpg
 AGRICLIP_DATA ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE

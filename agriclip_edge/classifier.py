@@ -19,7 +19,7 @@ from .labels.lists import as_labels
 from .labels.pack import Label, LabelPack, merge
 from .labels.prompts import embed_labels
 from .labels.store import find_pack
-from .runtimes import Graph, available_cores, open_graph
+from .runtimes import Graph, available_cores, check_unit, open_graph
 from .text.encoder import TextEncoder
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Classifier:
             one answer a photo, in order; a photo that cannot be used has ``error`` set, the others go on.
 
         Raises:
-            UsageError: an argument is out of range.
+            UsageError: an argument is out of range, or ``photos`` is a single photo.
 
         Example:
             >>> import agriclip_edge, numpy
@@ -207,6 +207,9 @@ class Classifier:
             4
         """
         _check_choice(top_k, min_confidence)
+        single = isinstance(photos, (str, bytes, bytearray, memoryview, os.PathLike))
+        if single or not hasattr(photos, "__len__"):
+            raise UsageError(f"one {type(photos).__name__}; accepted: a list of photos, or classify for one")
         pack = self._pack
         answers: list[Answer] = []
         for start in range(0, len(photos), _BATCH):
@@ -284,7 +287,7 @@ class Classifier:
         vectors = np.empty((len(several), self.bundle.manifest.embedding_dim), np.float32)
         for start in range(0, len(several), _BATCH):
             inputs = [self._prepare(photo)[0] for photo in several[start : start + _BATCH]]
-            vectors[start : start + len(inputs)] = self._graph.run({self._input: np.stack(inputs)})
+            vectors[start : start + len(inputs)] = self._encode(np.stack(inputs))
         return vectors
 
     def _text_encoder(self) -> TextEncoder:
@@ -301,10 +304,15 @@ class Classifier:
         square = preprocess(rgb, self._size)
         return square, (decoded - start) * 1e3, (time.perf_counter() - decoded) * 1e3
 
+    def _encode(self, squares: RGB) -> npt.NDArray[np.float32]:
+        """Unit vectors (N, D) of N inputs (N, S, S, 3)."""
+        vectors = self._graph.run({self._input: squares})
+        return check_unit(vectors, self.bundle.manifest.embedding_dim, "image encoder")
+
     def _classify(self, photo: Photo, pack: LabelPack, top_k: int, min_confidence: float) -> Answer:
         square, decode_ms, preprocess_ms = self._prepare(photo)
         start = time.perf_counter()
-        vector = self._graph.run({self._input: square[np.newaxis]})
+        vector = self._encode(square[np.newaxis])
         encoded = time.perf_counter()
         predictions = self._rank(vector, pack, top_k, min_confidence)[0]
         ranked = time.perf_counter()
@@ -328,7 +336,7 @@ class Classifier:
         if not squares:
             return answers
         start = time.perf_counter()
-        vectors = self._graph.run({self._input: np.stack(squares)})
+        vectors = self._encode(np.stack(squares))
         encoded = time.perf_counter()
         ranked = self._rank(vectors, pack, top_k, min_confidence)
         share = 1e3 / len(rows)  # a photo's share of what its batch spent
@@ -341,8 +349,6 @@ class Classifier:
     def _rank(
         self, vectors: npt.NDArray[np.float32], pack: LabelPack, top_k: int, min_confidence: float
     ) -> list[tuple[Prediction, ...]]:
-        if not np.isfinite(vectors).all():
-            raise BundleError(BundleFault.GRAPH_MISMATCH, "the image encoder gave NaN or infinite embeddings")
         temperature = pack.temperature or self.bundle.manifest.temperature
         return [
             rank(cosines, pack.labels, temperature=temperature, top_k=top_k, min_confidence=min_confidence)

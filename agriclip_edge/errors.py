@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+_MAX_MESSAGE = 600  # characters: a path of 255 and words
+
 
 class AgriclipError(Exception):
     """Root of all errors of this package; catching it catches every one of them.
@@ -111,7 +113,9 @@ class BundleError(AgriclipError):
     """
 
     def __init__(self, fault: BundleFault, message: str) -> None:
-        super().__init__(f"{message} [{fault.value}]")
+        # What a hostile file says about itself may be long and hold line breaks: a message is one line all the same.
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        super().__init__(f"{line if len(line) <= _MAX_MESSAGE else line[:_MAX_MESSAGE] + '…'} [{fault.value}]")
         self.fault = fault
         self._message = message
 

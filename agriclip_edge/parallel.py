@@ -17,7 +17,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     """Apply ``function`` to each item in ``workers`` threads and yield the results in the items' order.
 
     At most ``3 * workers`` items are taken ahead of the result that is waited for. Closing the generator cancels
-    what has not begun.
+    what has not begun. When ``items`` itself raises, the results of the items before come first.
 
     Example:
         >>> list(ordered_map(abs, [-3, 2, -1], workers=2))
@@ -25,12 +25,22 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     """
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="agriclip-edge")
+    source, failure = iter(items), None
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
             pending.append(pool.submit(function, item))
             if len(pending) >= _AHEAD * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+        if failure is not None:
+            raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -136,12 +136,22 @@ class Manifest(Record, frozen=True):
         _unique("packs", [pack.name for pack in self.packs])
         _require(1 <= self.embedding_dim <= 16384, f"gives embedding_dim {self.embedding_dim}; accepted: 1 to 16384")
         _require(0 < self.temperature < 1e3, f"gives temperature {self.temperature}; accepted: above 0, below 1000")
+        self._check_words()
         size = self.preprocessing.size
         _require(8 <= size <= 2048, f"gives preprocessing size {size}; accepted: 8 to 2048 pixels")
         if self.text is not None:
             _require(3 <= self.text.max_tokens <= 8192, f"gives max_tokens {self.text.max_tokens}; accepted: 3 to 8192")
             bad = [template for template in self.text.templates if template.count("{}") != 1]
             _require(not bad and bool(self.text.templates), "needs templates that hold {} once each")
+
+    def _check_words(self) -> None:
+        """What is printed for people must not be able to steer their terminal."""
+        words = [self.name, self.version, self.description, *self.sources.values()]
+        words += [pack.title for pack in self.packs] + [variant.precision for variant in self.image]
+        words += [word for licence in self.licences for word in (licence.spdx, licence.covers)]
+        words += self.text.templates if self.text is not None else []
+        for word in words:
+            _require(word.isprintable(), f"holds control characters: {word[:40]!r}")
 
 
 def check_path(path: str) -> None:

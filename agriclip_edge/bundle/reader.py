@@ -116,6 +116,8 @@ class Bundle:
         """
         entry = self._pack_entry(name)
         pack = LabelPack.from_bytes(self.read(entry.file), where=f"pack {name}")
+        if pack.name != name:
+            raise BundleError(BundleFault.PACK_INVALID, f"pack {name} names itself {pack.name!r}")
         self.accept(pack)
         return pack
 

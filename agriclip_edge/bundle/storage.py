@@ -14,6 +14,8 @@ from .manifest import MAX_FILES, check_path
 if TYPE_CHECKING:
     import zipfile
 
+_MAX_DIRECTORY_BYTES = 2 * MAX_FILES * (46 + 255 + 64)  # an entry's record, its longest name, some extra fields
+
 
 class Storage(Protocol):
     """Reads one bundle's files by their manifest path."""
@@ -71,6 +73,7 @@ class ZipStorage:
         import zipfile  # a folder, the shipped form, does not wait for it
 
         self._lock = threading.Lock()  # one file position for all readers
+        _check_directory(path)
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -114,7 +117,7 @@ class ZipStorage:
         try:
             with self._lock, self._archive.open(info) as file:
                 return file.read(limit + 1)  # bounded even when the entry's own size lies
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise BundleError(BundleFault.ARCHIVE_UNSAFE, f"the zip's entry {path} cannot be read: {error}") from None
 
     def paths(self) -> list[str]:
@@ -136,6 +139,26 @@ def open_storage(path: Path) -> Storage:
     except OSError as error:
         raise BundleError(BundleFault.NOT_FOUND, f"the bundle {path} cannot be opened: {error.strerror}") from None
     raise BundleError(BundleFault.NOT_FOUND, f"no bundle at {path}; accepted: a bundle's folder or zip file")
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a zip by the size of its directory, which ``zipfile`` reads whole, 500 bytes of memory an entry.
+
+    Raises:
+        BundleError: the directory is larger than any bundle's, or in the form for zips over 4 GiB.
+    """
+    with open(path, "rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - 65_557, 0))  # the end record of 22 bytes, and its comment of up to 65,535
+        tail = file.read()
+    plain = tail[-22:-18] == b"PK\5\6" and tail[-2:] == b"\0\0"  # as zipfile chooses it
+    at = len(tail) - 22 if plain else tail.rfind(b"PK\5\6")
+    if at < 0 or at + 22 > len(tail):
+        return  # no zip: zipfile says so
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if size > _MAX_DIRECTORY_BYTES or tail[max(at - 20, 0) : at].startswith(b"PK\6\7"):
+        message = f"the zip has a directory of {size:,} bytes; at most {_MAX_DIRECTORY_BYTES:,}, no ZIP64, are accepted"
+        raise BundleError(BundleFault.ARCHIVE_UNSAFE, message)
 
 
 def _check_limit(path: str, size: int, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 import click
@@ -53,6 +54,12 @@ app.add_typer(packs.app, name="packs")
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
+@lru_cache(maxsize=1)
+def _commands() -> click.Command:
+    """The commands as click has them; making them takes longer than running most of them."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line.
 
@@ -65,7 +72,7 @@ def run(arguments: list[str]) -> int:
 
     def command() -> int:
         try:
-            result = app(arguments, prog_name="agriclip-edge", standalone_mode=False)
+            result = _commands()(arguments, prog_name="agriclip-edge", standalone_mode=False)
         except click.exceptions.NoArgsIsHelpError as error:
             typer.echo(error.format_message())
             return WRONG_USE

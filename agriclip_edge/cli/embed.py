@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .exits import DONE, SOME_PHOTOS_FAILED, WRONG_USE, complain
+from .exits import DONE, INTERRUPTED, SOME_PHOTOS_FAILED, WRONG_USE, complain
 from .photos import Listed, list_photos
 from .progress import progress
 
@@ -71,7 +71,7 @@ def embed(
                     complain(f"{item.path}: {result}")
                 else:
                     vectors[len(keys)] = result
-                    keys.append(item.path.encode("utf-8", "backslashreplace").decode())
+                    keys.append(item.path)
                 advance()
         counts.update(answered=len(keys), failed=len(listed) - len(keys))
         if keys:
@@ -80,6 +80,9 @@ def embed(
             complain(f"no photo could be used; {output} was not written")
         code = DONE if len(keys) == len(listed) else SOME_PHOTOS_FAILED
         return code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        raise
     finally:
         run_log.facts["photos"] = counts
         run_log.write(code)
@@ -91,7 +94,7 @@ def _write(output: Path, vectors: npt.NDArray[np.float32], keys: list[str], bund
 
     from ..files import atomic_write
 
-    described = {"bundle": bundle, "keys": json.dumps(keys, ensure_ascii=False)}
+    described = {"bundle": bundle, "keys": json.dumps(keys)}  # ASCII: a path that is not UTF-8 as in docs/answer.md
     if output.suffix == ".safetensors":
         from safetensors.numpy import save
 
@@ -99,7 +102,7 @@ def _write(output: Path, vectors: npt.NDArray[np.float32], keys: list[str], bund
             file.write(save({"embeddings": np.ascontiguousarray(vectors)}, described))
         return
     with atomic_write(output.with_suffix(".keys.json")) as keys_file, atomic_write(output) as file:
-        keys_file.write(json.dumps({"bundle": bundle, "keys": keys}, ensure_ascii=False, indent=1).encode() + b"\n")
+        keys_file.write(json.dumps({"bundle": bundle, "keys": keys}, indent=1).encode() + b"\n")
         keys_file.flush()  # a full disk says so before either file takes its name
         npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(vectors))
         file.write(vectors.data)  # np.save would say of a full disk only how many bytes it took

@@ -72,7 +72,8 @@ def decode(photo: Photo, *, input_size: int | None = None) -> RGB:
             _check_pixels(photo)
             return _finish(photo)
     if isinstance(photo, (bytes, bytearray, memoryview)):
-        return _decode_file(io.BytesIO(photo), len(photo), input_size)
+        data = bytes(photo)
+        return _decode_file(io.BytesIO(data), len(data), input_size)
     if not isinstance(photo, (str, os.PathLike)):
         raise PhotoError(
             f"a photo cannot be a {type(photo).__name__}; accepted: path, bytes, Pillow image, uint8 array (H, W, 3)"

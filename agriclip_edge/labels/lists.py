@@ -32,8 +32,14 @@ def as_labels(labels: Iterable[str | Label]) -> tuple[Label, ...]:
     """Words or `Label` objects as checked labels.
 
     Raises:
-        LabelError: nothing, an empty label, or two alike.
+        LabelError: no list, something else than words in it, nothing, an empty label, or two alike.
     """
+    if isinstance(labels, str):
+        raise LabelError(f"one text {labels[:40]!r}; accepted: a list of labels, or parse_labels for text with commas")
+    labels = list(labels)
+    for label in labels:
+        if not isinstance(label, (str, Label)):
+            raise LabelError(f"a label cannot be a {type(label).__name__}; accepted: words, or Label")
     found = tuple(Label(label.strip()) if isinstance(label, str) else label for label in labels)
     check_labels(found)
     return found

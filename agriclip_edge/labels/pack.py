@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 import msgspec
 import numpy as np
 
-from ..bundle.manifest import MAX_MANIFEST_BYTES, parse_json
+from ..bundle.manifest import MAX_MANIFEST_BYTES, NAME, parse_json
 from ..errors import BundleError, BundleFault, LabelError
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ MAX_PACK_BYTES = 1 << 30
 MAX_LABELS = 1_000_000
 MAX_LABEL_CHARACTERS = 200
 _MAX_HEADER_BYTES = 16 * MAX_MANIFEST_BYTES  # 60 bytes for each of a million labels
+_UNWRITABLE = ("Cc", "Cs", "Co", "Zl", "Zp")  # zero-width joiners (Cf) belong to Persian and Indic words
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they would turn the text around them
 _NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
 
 
@@ -137,6 +141,9 @@ class LabelPack:
             found = {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
             message = f"{where}: holds {found}; accepted: one tensor 'embeddings', float16, (labels, dim)"
             raise BundleError(BundleFault.PACK_SHAPE, message)
+        if re.fullmatch(NAME, header.name) is None:
+            message = f"{where}: names itself {header.name[:80]!r}; accepted: up to 64 of a-z, 0-9, '.', '_', '-'"
+            raise BundleError(BundleFault.PACK_INVALID, message)
         try:
             return cls(
                 name=header.name,
@@ -164,6 +171,10 @@ def _read_header(data: bytes, where: str) -> _Header:
     if length > min(len(data) - 8, _MAX_HEADER_BYTES):
         message = f"{where}: says its header has {length:,} bytes, of {len(data):,} in all: truncated or no safetensors"
         raise BundleError(BundleFault.PACK_UNREADABLE, message)
+    rest = len(data) - 8 - length
+    if length > max(MAX_MANIFEST_BYTES, 16 * rest):  # parsing takes up to 30 times its size
+        message = f"{where}: has a header of {length:,} bytes for {rest:,} bytes of embeddings"
+        raise BundleError(BundleFault.TOO_LARGE, message)
     outer = parse_json(data[8 : 8 + length], f"{where}: header", BundleFault.PACK_UNREADABLE, _MAX_HEADER_BYTES)
     metadata = outer.get("__metadata__") if isinstance(outer, dict) else None
     text = metadata.get(PACK_FORMAT) if isinstance(metadata, dict) else None
@@ -212,12 +223,15 @@ def check_text(text: str) -> None:
         raise LabelError(
             f"label {text[:40]!r}… has {len(text)} characters; at most {MAX_LABEL_CHARACTERS} are accepted"
         )
-    if not text.isprintable():
+    if any(category(c) in _UNWRITABLE or c in _DIRECTIONS for c in text):
         raise LabelError(f"label {text[:40]!r} holds control characters; accepted: words")
 
 
 def _check(pack: LabelPack) -> None:
     check_labels(pack.labels)
+    for text in (pack.title, *pack.templates):
+        if not text.isprintable():
+            raise LabelError(f"{text[:40]!r} holds control characters; accepted: words")
     shape = pack.embeddings.shape
     where = f"pack {pack.name!r}"
     if len(shape) != 2 or shape[0] != len(pack.labels):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 from ..bundle.manifest import NAME
 from ..bundle.reader import Bundle
-from ..errors import BundleError, BundleFault, LabelError
+from ..errors import BundleError, BundleFault, LabelError, UsageError
 from ..files import atomic_write
 from .pack import MAX_PACK_BYTES, LabelPack
 
@@ -16,12 +17,19 @@ SUFFIX = ".safetensors"
 
 
 def home() -> Path:
-    """The one folder that this package writes to by itself: ``$AGRICLIP_EDGE_HOME``, else the user's data folder."""
+    """The one folder that this package writes to by itself: ``$AGRICLIP_EDGE_HOME``, else the user's data folder.
+
+    Raises:
+        UsageError: the user has no home folder and names none.
+    """
     chosen = os.environ.get("AGRICLIP_EDGE_HOME")
     if chosen:
         return Path(chosen)
     data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "agriclip-edge"
+    try:
+        return (Path(data) if data else Path.home() / ".local" / "share") / "agriclip-edge"
+    except RuntimeError:  # a container's user without a home
+        raise UsageError("this user has no home folder; set AGRICLIP_EDGE_HOME to a folder of yours") from None
 
 
 class PackStore:
@@ -83,13 +91,16 @@ def read_pack_file(path: Path) -> LabelPack:
         BundleError: it is not a valid pack.
     """
     try:
+        status = os.stat(path)  # before it is opened: a pipe without a writer would block there for ever
+        if stat.S_ISREG(status.st_mode) and status.st_size > MAX_PACK_BYTES:
+            message = f"{path}: has {status.st_size:,} bytes; at most {MAX_PACK_BYTES:,} are accepted"
+            raise BundleError(BundleFault.TOO_LARGE, message)
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise LabelError(f"cannot read pack {path}: not a regular file")
         with open(path, "rb") as file:
             data = file.read(MAX_PACK_BYTES + 1)
     except (OSError, ValueError) as error:
         raise LabelError(f"cannot read pack {path}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > MAX_PACK_BYTES:
-        message = f"{path}: has more than {MAX_PACK_BYTES:,} bytes"
-        raise BundleError(BundleFault.TOO_LARGE, message)
     return LabelPack.from_bytes(data, where=str(path))
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..bundle.manifest import TensorSpec
-from ..errors import RuntimeUnavailable
+from ..errors import BundleError, BundleFault, RuntimeUnavailable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+_UNIT_TOLERANCE = 1e-3
 
 
 class Graph(Protocol):
@@ -43,6 +45,22 @@ def open_graph(
 
         return OnnxGraph(data, inputs, output, threads or available_cores())
     raise RuntimeUnavailable(f"unknown runtime {runtime!r}; this version has: onnxruntime")
+
+
+def check_unit(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDArray[np.float32]:
+    """The vectors (N, D) that a graph gave, if they are unit vectors of ``dim`` values.
+
+    Raises:
+        BundleError: another shape, another length, NaN or infinity.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != dim:
+        message = f"the {what} gives {vectors.shape}; accepted: unit vectors of {dim} values"
+        raise BundleError(BundleFault.GRAPH_MISMATCH, message)
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    if not (np.abs(lengths - 1) < _UNIT_TOLERANCE).all():  # not so either for NaN
+        message = f"the {what} gives vectors of length {lengths.min():.3f} to {lengths.max():.3f}; accepted: 1"
+        raise BundleError(BundleFault.GRAPH_MISMATCH, message)
+    return vectors
 
 
 def available_cores() -> int:

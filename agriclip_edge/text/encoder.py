@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bundle.reader import Bundle
 from ..errors import LabelError
-from ..runtimes import Graph, open_graph
+from ..runtimes import Graph, check_unit, open_graph
 from .tokenizer import WordPiece
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class TextEncoder:
             raise LabelError("this bundle has no text encoder; accepted: the labels of its packs")
         self.templates = tuple(text.templates)
         self._max_tokens = text.max_tokens
+        self._dim = bundle.manifest.embedding_dim
         self._tokenizer = WordPiece(bundle.read(text.vocabulary))
         self._graph: Graph = open_graph("onnxruntime", bundle.read(text.file), text.inputs, text.output, threads)
 
@@ -70,4 +71,5 @@ class TextEncoder:
         for row, ids in enumerate(tokens):
             input_ids[row, : len(ids)] = ids
             mask[row, : len(ids)] = 1
-        return self._graph.run({"input_ids": input_ids, "attention_mask": mask})
+        vectors = self._graph.run({"input_ids": input_ids, "attention_mask": mask})
+        return check_unit(vectors, self._dim, "text encoder")

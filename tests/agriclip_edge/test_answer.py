@@ -29,6 +29,10 @@ def test_equal_cosines_keep_the_order_of_the_labels() -> None:
     found = rank(np.full(3, 0.3, np.float32), LABELS, temperature=0.1)
     assert [prediction.label for prediction in found] == ["wheat", "rust", "soil"]
     assert all(prediction.confidence == pytest.approx(1 / 3) for prediction in found)
+    many = [Label(str(number)) for number in range(1000)]
+    cosines = np.tile(np.array([0.1, 0.2], np.float32), 500)
+    order = [int(prediction.label) for prediction in rank(cosines, many, temperature=0.1, top_k=1000)]
+    assert order == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 def test_choice() -> None:

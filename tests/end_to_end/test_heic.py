@@ -86,7 +86,7 @@ def test_it_gets_the_answer_of_its_jpeg_twin(scene: Image.Image, default_bundle:
     assert float(one @ other) > 0.99
 
 
-@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.99])
 def test_truncated(share: float, scene: Image.Image) -> None:
     data = heic(scene)
     with pytest.raises(PhotoError, match="cannot be decoded") as caught:
@@ -94,6 +94,7 @@ def test_truncated(share: float, scene: Image.Image) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged(scene: Image.Image) -> None:
     """Bytes overwritten anywhere: a picture or a PhotoError, nothing else."""
     data = heic(scene)

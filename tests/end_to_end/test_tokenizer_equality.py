@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 import unicodedata
 
 import pytest
@@ -25,7 +24,7 @@ STATES = "healthy {}|{} with rust|{} with anthracnose|wilting {}|{} eaten by fal
 TEMPLATES = ("{}", "a photo of {}", "A close-up photo of a {}, taken in the field.")
 
 # Where we follow BERT's own code and Python's Unicode tables, and the package does not.
-AGED = "\u166d\u1734"  # a mark and a sign whose Unicode categories were corrected since the package's tables
+AGED = "\u166d\u1734\u1885\u1886"  # their Unicode categories were corrected since the package's tables
 LATE = range(0x2B820, 0x2B920)  # CJK extension E: the package's range begins 0x100 too late
 
 IDEOGRAPHS = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\U00020000-\U0002a6df]")
@@ -111,6 +110,9 @@ def promised(character: str) -> bool:
     return unicodedata.ucd_3_2_0.category(character) not in ("Cn", "Co", "Cs") and character not in AGED
 
 
+PROMISED = [chr(code) for code in range(0x30000) if promised(chr(code))]
+
+
 def same(text: str, ours: WordPiece, theirs: Tokenizer) -> None:
     """Both give the same ids; the text is shown by its code points when they do not."""
     assert ours.encode(text) == theirs.encode(text).ids, ascii(text)
@@ -147,7 +149,7 @@ def test_hard_texts(text: str, ours: WordPiece, theirs: Tokenizer) -> None:
     same(f"leaf{text}rust {text},{text}", ours, theirs)
 
 
-@given(st.text(st.characters(codec="utf-8").filter(promised), max_size=40))
+@given(st.text(st.sampled_from(PROMISED), max_size=40))
 def test_any_text(ours: WordPiece, theirs: Tokenizer, text: str) -> None:
     same(text, ours, theirs)
 
@@ -159,11 +161,7 @@ def test_any_text_of_likely_trouble(ours: WordPiece, theirs: Tokenizer, text: li
 
 def test_every_character(ours: WordPiece, theirs: Tokenizer) -> None:
     """Every character that is promised, alone and between letters; of ideographs one in 16."""
-    characters = [
-        chr(code)
-        for code in range(sys.maxunicode + 1)
-        if promised(chr(code)) and (code % 16 == 0 or not IDEOGRAPHS.match(chr(code)))
-    ]
+    characters = [one for one in PROMISED if ord(one) % 16 == 0 or not IDEOGRAPHS.match(one)]
     assert len(characters) > 18_000
     different = [
         character

@@ -35,7 +35,10 @@ def test_it_answers_as_the_model_did(bundle: Path, run: Path) -> None:
     collection = read_collection(run.parent / "alive-mini")
     labels = np.concatenate([classifier.bundle.pack(task.name).embeddings for task in collection.tasks])
     photos = read_photos(collection, "val")
-    assert evaluate(lambda rgb: classifier.embed(list(rgb)), labels, collection, photos) == judged.table
+    shipped = evaluate(lambda rgb: classifier.embed(list(rgb)), labels, collection, photos)
+    for found, expected in zip(shipped.results, judged.table.results):
+        assert found.task == expected.task
+        assert found.accuracy == pytest.approx(expected.accuracy, abs=0.1)  # one photo may lie on the edge
 
 
 def test_its_manifest_tells_what_it_was_made_from(bundle: Path, run: Path) -> None:

@@ -36,6 +36,8 @@ def test_table(cli: Cli, field: Path) -> None:
 def test_json(cli: Cli, field: Path) -> None:
     done = cli("classify", "field", "missing.jpg", "field/b.png", "field/b.png", "--format", "json", "--top-k", "3")
     assert done.code == 1
+    assert done.out.startswith(b"[\n{")
+    assert done.out.endswith(b"}\n]\n")
     records = done.json
     assert [record["path"] for record in records] == [
         "field/a.PNG",

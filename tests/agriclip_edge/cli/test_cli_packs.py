@@ -132,12 +132,16 @@ def test_a_foreign_pack_is_not_taken_in(cli: Cli, tiny_bundle: Path, tmp_path: P
     assert not (tmp_path / "home").exists()
 
 
-def test_a_broken_pack_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> None:
+def test_a_broken_or_foreign_pack_does_not_hide_the_others(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     cli("packs", "build", "good", "--labels", "rust")
-    (tmp_path / "home" / "packs" / "broken.safetensors").write_text("rust")
+    own = tmp_path / "home" / "packs"
+    (own / "broken.safetensors").write_text("rust")
+    foreign = replace(Bundle.open(tiny_bundle).pack("fruit-colour"), text_encoder="0" * 64)
+    (own / "foreign.safetensors").write_bytes(foreign.to_bytes())
     done = cli("packs", "list", "--json")
     rows = {row["name"]: row for row in done.json}
-    assert (done.code, list(rows)) == (0, ["fruit-colour", "field-cover", "broken", "good"])
+    assert (done.code, list(rows)) == (0, ["fruit-colour", "field-cover", "broken", "foreign", "good"])
     assert rows["broken"]["title"].startswith("unusable: ")
+    assert rows["foreign"]["title"].startswith("unusable: pack fruit-colour was made with text encoder 000000000000…")
     assert rows["good"]["labels"] == 1
     assert json.loads(done.out)

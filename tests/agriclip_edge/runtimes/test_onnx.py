@@ -105,6 +105,18 @@ def test_a_run_that_fails(inputs: dict[str, Any], encoder: bytes, capfd: pytest.
     assert capfd.readouterr().err == ""  # the runtime's own log stays quiet
 
 
+def test_a_kernel_that_fails(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A token that the table of words does not have: ONNX Runtime would print a coloured line of its own."""
+    bundle = Bundle.open(tiny_bundle)
+    text = bundle.manifest.text
+    assert text is not None
+    graph = open_graph("onnxruntime", bundle.read(text.file), text.inputs, text.output)
+    ids = np.full((1, 3), 10**6, np.int64)
+    with pytest.raises(BundleError, match="cannot run the graph.*out of data bounds"):
+        graph.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    assert capfd.readouterr().err == ""
+
+
 def test_another_runtime(encoder: bytes) -> None:
     with pytest.raises(RuntimeUnavailable, match="unknown runtime 'tensorrt'; this version has: onnxruntime"):
         open_graph("tensorrt", encoder, [INPUT], OUTPUT)
