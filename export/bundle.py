@@ -106,7 +106,7 @@ def _manifest(
     image: ImageGraph,
     run_facts: Mapping[str, Any],
 ) -> Manifest:
-    figures = {"val_accuracy": round(judged.table.mean, 4), "least_cosine": round(image.parity.least, 6)}
+    figures = {"val_accuracy": round(judged.table.mean, 3), "least_cosine": round(image.parity.least, 6)}
     return Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,

@@ -50,8 +50,7 @@ def _purpose(facts: Facts) -> str:
 
 Names what an agricultural photo shows by comparing it with labels in words. The image encoder is EfficientNet-Lite0
 with a linear head; the text encoder is all-MiniLM-L6-v2, whose space of sentences was kept as it is while the image
-encoder learnt to place photos in it. {len(facts.judged.tasks)} label packs with {classes} labels are inside; labels in
-other words can be typed.
+encoder learnt to place photos in it. {len(facts.judged.tasks)} label packs with {classes} labels are inside; labels in other words can be typed.
 
 Meant for: sorting and searching field photos, a first opinion in an app, on a robot or a drone, without a network.
 Not meant for: decisions on treatment, trade or food safety without a person who looks again."""
@@ -90,8 +89,9 @@ def _calibration(facts: Facts) -> str:
 One softmax temperature for all packs, {calibration.temperature:.4f}, of least negative log-likelihood on the
 {facts.judged.split} photos of {facts.judged.collection} with each photo's own task's labels to choose among; no other
 number was chosen on these photos. Each half of them judged with the other half's temperature: expected calibration
-error {100 * calibration.calibration_error:.1f} %, negative log-likelihood {calibration.likelihood_loss:.3f} nats.
-Confidences hold for photos of the listed tasks; among typed labels they only rank."""
+error {100 * calibration.calibration_error:.1f} %, with the labels of all packs offered at once
+{100 * calibration.among_all_error:.1f} %; negative log-likelihood {calibration.likelihood_loss:.3f} nats.
+Confidences hold for photos like those of the listed tasks; among typed labels they only rank."""
 
 
 def _limits(facts: Facts) -> str:

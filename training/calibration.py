@@ -25,13 +25,15 @@ class Calibration:
         temperature: divides cosines before the softmax.
         likelihood_loss: mean negative log-likelihood of the right label, in nats.
         calibration_error: expected calibration error, 0 to 1.
+        among_all_error: the same with the labels of all tasks to choose among, at the same temperature.
 
-    The two last are cross-fitted: each half of the photos is judged with the temperature of the other half.
+    All but the temperature are cross-fitted: each half of the photos is judged with the temperature of the other half.
     """
 
     temperature: float
     likelihood_loss: float
     calibration_error: float
+    among_all_error: float
 
 
 def calibrate(vectors: Vectors, label_embeddings: Vectors, collection: Collection, photos: Photos) -> Calibration:
@@ -45,13 +47,20 @@ def calibrate(vectors: Vectors, label_embeddings: Vectors, collection: Collectio
     """
     cosines = own_task_cosines(vectors, label_embeddings, collection, photos)
     even = np.arange(len(photos)) % 2 == 0  # photos lie class by class: every other one is a half of each class
-    probabilities = np.empty_like(cosines)
+    among_all = (vectors @ label_embeddings.T).astype(np.float64)
+    probabilities, probabilities_among_all = np.empty_like(cosines), np.empty_like(cosines)
     for half in (even, ~even):
-        probabilities[half] = softmax(cosines[half], fit_temperature(cosines[~half], photos.label[~half]))
+        temperature = fit_temperature(cosines[~half], photos.label[~half])
+        probabilities[half] = softmax(cosines[half], temperature)
+        probabilities_among_all[half] = softmax(among_all[half], temperature)
     likelihood = np.take_along_axis(probabilities, photos.label[:, None], axis=1)
     loss = -np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean()
-    temperature = fit_temperature(cosines, photos.label)
-    return Calibration(temperature, float(loss), expected_calibration_error(probabilities, photos.label))
+    return Calibration(
+        temperature=fit_temperature(cosines, photos.label),
+        likelihood_loss=float(loss),
+        calibration_error=expected_calibration_error(probabilities, photos.label),
+        among_all_error=expected_calibration_error(probabilities_among_all, photos.label),
+    )
 
 
 def own_task_cosines(vectors: Vectors, label_embeddings: Vectors, collection: Collection, photos: Photos) -> Cosines:

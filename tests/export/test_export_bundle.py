@@ -46,7 +46,7 @@ def test_its_manifest_tells_what_it_was_made_from(bundle: Path, run: Path) -> No
     manifest = Bundle.open(bundle).manifest
     assert manifest.temperature == pytest.approx(judged.calibration.temperature, abs=1e-5)
     assert manifest.sources["checkpoint"] == judged.model
-    assert manifest.image[0].figures["val_accuracy"] == pytest.approx(judged.table.mean, abs=1e-4)
+    assert manifest.image[0].figures["val_accuracy"] == pytest.approx(judged.table.mean, abs=1e-3)
 
 
 def test_its_packs_come_from_its_own_text_encoder(bundle: Path) -> None:
