@@ -50,7 +50,8 @@ def _purpose(facts: Facts) -> str:
 
 Names what an agricultural photo shows by comparing it with labels in words. The image encoder is EfficientNet-Lite0
 with a linear head; the text encoder is all-MiniLM-L6-v2, whose space of sentences was kept as it is while the image
-encoder learnt to place photos in it. {len(facts.judged.tasks)} label packs with {classes} labels are inside; labels in other words can be typed.
+encoder learnt to place photos in it. Inside are {len(facts.judged.tasks)} label packs with {classes} labels; labels
+in other words can be typed.
 
 Meant for: sorting and searching field photos, a first opinion in an app, on a robot or a drone, without a network.
 Not meant for: decisions on treatment, trade or food safety without a person who looks again."""
