@@ -127,8 +127,8 @@ def _begin(fit: Fit, output: Path, identity: Mapping[str, Any]) -> list[dict[str
 def _save(fit: Fit, model: ImageTower, output: Path, photos: Photos, history: list[dict[str, Any]]) -> None:
     """Write the model first and the state last: a cut between them repeats an epoch and loses none."""
     identity = {"config": asdict(fit.config), "photos": photos.sha256}
-    description = {**identity, "epochs": fit.epoch, "collection": COLLECTION, "history": history}
-    write_checkpoint(output / MODEL, model.state_dict(), description)
+    # No times in it: the same recipe on the same photos gives the same bytes.
+    write_checkpoint(output / MODEL, model.state_dict(), {**identity, "epochs": fit.epoch, "collection": COLLECTION})
     with atomic_write(output / LOG) as file:
         file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
     draw_history(history, output / "history.png")
