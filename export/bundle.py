@@ -70,13 +70,15 @@ def export_bundle(
     records = read_results(run)
     judged = _judged(run, records, run_facts)
     size, templates = int(run_facts["config"]["input_size"]), tuple(run_facts["config"]["templates"])
-    metadata = {"checkpoint": judged.model, "licence": "Apache-2.0", "preprocessing": preprocessing_id(size)}
+    image_facts = {"checkpoint": judged.model, "licence": "Apache-2.0", "preprocessing": preprocessing_id(size)}
+    # Nothing of the run: the text encoder's hash names the space of labels, and packs outlive a new image encoder.
+    text_facts = {"licence": "Apache-2.0"}
     plans = plan_packs(judged.tasks, parents)
     prompts = sorted(
         {template.replace("{}", label.text) for plan in plans for label in plan.labels for template in templates}
     )
-    image = export_image_encoder(tower, size, metadata)
-    words = export_text_encoder(text, prompts, metadata)
+    image = export_image_encoder(tower, size, image_facts)
+    words = export_text_encoder(text, prompts, text_facts)
     facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts))
     files = {
         IMAGE_FILE: image.data,

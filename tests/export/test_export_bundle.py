@@ -15,6 +15,7 @@ from agriclip_edge.errors import LabelError, UsageError
 from export.bundle import BundleConfig, export_bundle
 from export.cli import main
 from export.taxonomy import Parents, read_parents
+from export.text_encoder import export_text_encoder
 from training.data import read_collection, read_photos
 from training.evaluate import evaluate
 from training.results import read_results
@@ -68,6 +69,15 @@ def test_the_same_run_gives_the_same_bytes(bundle: Path, run: Path, text_tower: 
     )
     assert Bundle.open(tmp_path / "again.zip").sha256 == Bundle.open(bundle).sha256
     assert list(verify_bundle(tmp_path / "again.zip"))
+
+
+def test_its_text_space_does_not_depend_on_the_photos_trained_on(bundle: Path, text_tower: TextTower) -> None:
+    prompts = ["red apple", "blue water"]
+    text = Bundle.open(bundle).manifest.text
+    assert text is not None
+    assert (
+        Bundle.open(bundle).read(text.file) == export_text_encoder(text_tower, prompts, {"licence": "Apache-2.0"}).data
+    )
 
 
 def test_the_card_tells_accuracy_sources_and_limits(bundle: Path, run: Path) -> None:
