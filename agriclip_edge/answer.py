@@ -70,6 +70,8 @@ class Answer:
         predictions: best first; empty when there is an error or nothing reaches the least confidence.
         error: why the photo could not be used, in one line; None when it could.
         timing_ms: milliseconds by stage.
+        runtime: what ran the image encoder (``onnxruntime``, ``tensorrt``); None when nothing did.
+        note: why a faster runtime of this machine was passed over, in one line; None when none was.
 
     Example:
         >>> Answer("leaf.jpg", (Prediction("rust", "bean leaf", 0.8, 0.4), Prediction("blight", "", 0.2, 0.3))).best
@@ -80,6 +82,8 @@ class Answer:
     predictions: tuple[Prediction, ...]
     error: str | None = None
     timing_ms: Timing = Timing()
+    runtime: str | None = None
+    note: str | None = None
 
     @property
     def best(self) -> Prediction | None:
@@ -102,7 +106,8 @@ class Answer:
             }
             for prediction in self.predictions
         ]
-        return {"path": self.path, "predictions": predictions, "error": self.error}
+        record = {"path": self.path, "predictions": predictions, "error": self.error}
+        return record if self.note is None else {**record, "note": self.note}
 
 
 def rank(

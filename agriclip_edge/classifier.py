@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,8 @@ from .labels.lists import as_labels
 from .labels.pack import Label, LabelPack, merge
 from .labels.prompts import embed_labels
 from .labels.store import find_pack
-from .runtimes import Graph, available_cores, check_unit, open_graph
+from .runtimes import available_cores, check_unit
+from .runtimes.choice import open_image_encoder
 from .text.encoder import TextEncoder
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ _BATCH = 16  # photos an encoder run in `classify_batch` and `embed`: bounds the
 
 class Classifier:
     """Names what photos show, for one bundle and one choice of labels.
+
+    Attributes:
+        bundle: the bundle that it was loaded from.
+        threads: cores that it uses.
+        variant: name of the image encoder that runs.
+        runtime: what runs it: ``onnxruntime``, ``openvino`` or ``tensorrt``.
+        passed_over: why the bundle's other image encoders do not run, by name; those that ran slower are not in it.
+        note: why this machine's GPU does not run it, in one line; None when it does, or there is none.
 
     Every method may be called from several threads at once. A change of labels is atomic: each photo is answered
     wholly under the old labels or wholly under the new ones.
@@ -47,6 +57,7 @@ class Classifier:
         pack: LabelPack,
         *,
         threads: int | None = None,
+        runtime: str | None = None,
         text_encoder: TextEncoder | None = None,
     ) -> None:
         """Load the image encoder of ``bundle``; most callers want `agriclip_edge.load`.
@@ -55,6 +66,7 @@ class Classifier:
             bundle: an open bundle.
             pack: the labels to choose among; it must belong to the bundle.
             threads: cores to use; None takes all that this process may run on.
+            runtime: as in `agriclip_edge.load`.
             text_encoder: the bundle's text encoder, if the caller has loaded it; else it is loaded when first needed.
 
         Raises:
@@ -65,14 +77,18 @@ class Classifier:
         self.threads = threads or available_cores()
         self._pack = pack
         self._size = bundle.manifest.preprocessing.size
-        variant = bundle.manifest.image[0]
+        encoder = open_image_encoder(bundle, runtime, self.threads)
+        variant = encoder.variant
+        self.variant = variant.name
+        self.runtime = variant.runtime
+        self.passed_over = encoder.passed_over
+        self.note = encoder.note
+        self._graph = encoder.graph
         self._input = variant.input.name
         expected = [None, self._size, self._size, 3], [None, bundle.manifest.embedding_dim]
         if (variant.input.shape, variant.output.shape) != expected or variant.input.dtype != "uint8":
             message = f"variant {variant.name} does not take uint8 (N, {self._size}, {self._size}, 3) to (N, D)"
             raise BundleError(BundleFault.GRAPH_MISMATCH, message)
-        graph = bundle.read(variant.file)
-        self._graph: Graph = open_graph(variant.runtime, graph, [variant.input], variant.output, self.threads)
         self._text = text_encoder
         self._text_lock = threading.Lock()
 
@@ -252,7 +268,7 @@ class Classifier:
             try:
                 return self._classify(photo, self._pack, top_k, min_confidence)
             except (PhotoError, RuntimeUnavailable) as error:
-                return Answer(_path(photo), (), str(error))
+                return self._failed(photo, error)
 
         workers = workers or self.threads
         if workers == 1:
@@ -317,18 +333,18 @@ class Classifier:
         predictions = self._rank(vector, pack, top_k, min_confidence)[0]
         ranked = time.perf_counter()
         timing = Timing(decode_ms, preprocess_ms, (encoded - start) * 1e3, (ranked - encoded) * 1e3)
-        return Answer(_path(photo), predictions, None, timing)
+        return Answer(_path(photo), predictions, None, timing, self.runtime, self.note)
 
     def _classify_together(
         self, photos: list[Photo], pack: LabelPack, top_k: int, min_confidence: float
     ) -> list[Answer]:
-        answers = [Answer(_path(photo), ()) for photo in photos]
+        answers = [Answer(_path(photo), (), runtime=self.runtime, note=self.note) for photo in photos]
         squares, rows, spent = [], [], []
         for row, photo in enumerate(photos):
             try:
                 square, *milliseconds = self._prepare(photo)
             except (PhotoError, RuntimeUnavailable) as error:
-                answers[row] = Answer(_path(photo), (), str(error))
+                answers[row] = self._failed(photo, error)
                 continue
             squares.append(square)
             rows.append(row)
@@ -343,8 +359,11 @@ class Classifier:
         encode_ms, rank_ms = (encoded - start) * share, (time.perf_counter() - encoded) * share
         for row, predictions, (decode_ms, preprocess_ms) in zip(rows, ranked, spent):
             timing = Timing(decode_ms, preprocess_ms, encode_ms, rank_ms)
-            answers[row] = Answer(answers[row].path, predictions, None, timing)
+            answers[row] = replace(answers[row], predictions=predictions, timing_ms=timing)
         return answers
+
+    def _failed(self, photo: Photo, error: Exception) -> Answer:
+        return Answer(_path(photo), (), str(error), runtime=self.runtime, note=self.note)
 
     def _rank(
         self, vectors: npt.NDArray[np.float32], pack: LabelPack, top_k: int, min_confidence: float
@@ -363,6 +382,7 @@ def load(
     labels: Iterable[str | Label] | None = None,
     templates: Sequence[str] | None = None,
     threads: int | None = None,
+    runtime: str | None = None,
 ) -> Classifier:
     """Load a classifier; nothing is read but the bundle (and packs named in ``packs``), and no network is used.
 
@@ -372,6 +392,8 @@ def load(
         labels: labels in the caller's own words, in place of packs.
         templates: prompts with one ``{}`` for ``labels``.
         threads: cores to use; None takes all that this process may run on.
+        runtime: a runtime (``onnxruntime``, ``openvino``, ``tensorrt``) or the name of one of the bundle's variants;
+            None takes the fastest that can run here, measured the first time and remembered in the user's data folder.
 
     Returns:
         a classifier, ready to answer.
@@ -379,8 +401,8 @@ def load(
     Raises:
         BundleError: the bundle or a pack is broken, hostile or foreign.
         LabelError: no such pack, or labels that cannot be used.
-        UsageError: both packs and labels, templates without labels, or no thread.
-        RuntimeUnavailable: the bundle needs a runtime that is not installed.
+        UsageError: both packs and labels, templates without labels, no thread, or a runtime that the bundle is not for.
+        RuntimeUnavailable: the runtime that was named cannot run here; the message has the line that helps.
 
     Example:
         >>> import agriclip_edge
@@ -396,10 +418,10 @@ def load(
         raise UsageError(f"threads is {threads}; accepted: at least 1")
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if labels is None:
-        return Classifier(opened, _open_packs(opened, packs or ()), threads=threads)
+        return Classifier(opened, _open_packs(opened, packs or ()), threads=threads, runtime=runtime)
     encoder = TextEncoder(opened, threads)
     pack = _build_pack(opened, encoder, labels, name="typed", title="", templates=templates)
-    return Classifier(opened, pack, threads=threads, text_encoder=encoder)
+    return Classifier(opened, pack, threads=threads, runtime=runtime, text_encoder=encoder)
 
 
 def build_pack(

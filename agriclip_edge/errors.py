@@ -50,9 +50,11 @@ class RuntimeUnavailable(AgriclipError):
 
     Example:
         >>> from agriclip_edge.runtimes import open_graph
-        >>> open_graph("abacus", b"", [], None)
-        Traceback (most recent call last):
-        agriclip_edge.errors.RuntimeUnavailable: unknown runtime 'abacus'; this version has: onnxruntime
+        >>> try:
+        ...     open_graph("abacus", b"", [], None)
+        ... except RuntimeUnavailable as error:
+        ...     print(str(error).split(";")[0])
+        unknown runtime 'abacus'
     """
 
 

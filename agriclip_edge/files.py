@@ -1,4 +1,4 @@
-"""Files are written beside their place and renamed: readers see all of a file or none of it."""
+"""Where this package writes, and how: beside the place and renamed, so that readers see all of a file or none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import UsageError
+
+
+def home() -> Path:
+    """The one folder that this package writes to by itself: ``$AGRICLIP_EDGE_HOME``, else the user's data folder.
+
+    Raises:
+        UsageError: the user has no home folder and names none.
+    """
+    chosen = os.environ.get("AGRICLIP_EDGE_HOME")
+    if chosen:
+        return Path(chosen)
+    data = os.environ.get("XDG_DATA_HOME")
+    try:
+        return (Path(data) if data else Path.home() / ".local" / "share") / "agriclip-edge"
+    except RuntimeError:  # a container's user without a home
+        raise UsageError("this user has no home folder; set AGRICLIP_EDGE_HOME to a folder of yours") from None
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,23 @@ from typing import Any
 from agriclip_edge.bundle.manifest import FORMAT, FORMAT_VERSION, LicenceEntry, Manifest, Preprocessing
 from agriclip_edge.errors import UsageError
 from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
-from training.encoder import load_tower
+from training.data import Collection
+from training.encoder import label_vectors, load_tower, template_embeddings
+from training.evaluate import Vectors
 from training.results import Results, read_results
 from training.text_tower import MAX_TOKENS, TextTower
 
+from .budget import BUDGET
 from .card import Facts, model_card
-from .graphs import image_variant, text_entry
-from .image_encoder import ImageGraph, export_image_encoder
+from .graphs import text_entry
+from .image_encoder import export_image_encoder
 from .licences import APACHE, licence_files
 from .packs import with_packs
 from .taxonomy import Parents, plan_packs
 from .text_encoder import export_text_encoder
+from .variants import PLANS, Made, Plan, gate_photos, make_variants
 from .writer import write_bundle
 
-VARIANT = "fp16-weights"
-IMAGE_FILE = f"image/{VARIANT}.onnx"
 TEXT_FILE = "text/encoder.onnx"
 VOCABULARY_FILE = "text/vocab.txt"
 CARD_FILE = "card.md"
@@ -47,22 +49,35 @@ class BundleConfig:
     name: str = "agriclip-lite0"
     version: str = "0.1.0"
     description: str = "plants, pests, produce, animals and land, named on the device"
+    variants: tuple[Plan, ...] = PLANS
+    budget: Path = BUDGET
 
 
 def export_bundle(
-    run: Path, output: Path, text: TextTower, parents: Parents, config: BundleConfig, *, zipped: bool = False
+    run: Path,
+    data: Path,
+    output: Path,
+    text: TextTower,
+    parents: Parents,
+    config: BundleConfig,
+    *,
+    zipped: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Make the bundle of a training run.
 
     Args:
         run: folder of the run, judged on ``val`` (which also gives the temperature).
+        data: root of the data that the run was trained on: its ``train`` photos calibrate, its ``val`` photos judge.
         output: folder, or with ``zipped`` the file, to be made.
         text: the text tower that the run was trained against.
         parents: broader labels.
         config: name, version and description.
         zipped: one zip file instead of a folder.
+        say: is told what was measured of each variant.
 
     Raises:
+        DataError: the data are incomplete.
         GateError: a graph differs too much from its model; nothing is written.
         UsageError: the run is not finished or not judged.
     """
@@ -79,15 +94,23 @@ def export_bundle(
     )
     image = export_image_encoder(tower, size, image_facts)
     words = export_text_encoder(text, prompts, text_facts)
-    facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts))
+
+    def labels(collection: Collection) -> Vectors:
+        return label_vectors(template_embeddings(text, collection, templates)).numpy()
+
+    photos = gate_photos(data, run_facts["collection"], labels, size)
+    made = make_variants(
+        image.exact, image.data, size, text.dim, photos, config.variants, config.budget, image_facts, say
+    )
+    facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts), made)
     files = {
-        IMAGE_FILE: image.data,
+        **made.files,
         TEXT_FILE: words.data,
         VOCABULARY_FILE: text.vocabulary,
         CARD_FILE: model_card(facts).encode(),
         **licence_files(),
     }
-    manifest = _manifest(config, judged, size, text.dim, templates, image, run_facts)
+    manifest = _manifest(config, judged, size, text.dim, templates, made, run_facts)
     write_bundle(output, *with_packs(manifest, files, plans), zipped=zipped)
 
 
@@ -105,10 +128,9 @@ def _manifest(
     size: int,
     dim: int,
     templates: tuple[str, ...],
-    image: ImageGraph,
+    made: Made,
     run_facts: Mapping[str, Any],
 ) -> Manifest:
-    figures = {"val_accuracy": round(judged.table.mean, 3), "least_cosine": round(image.parity.least, 6)}
     return Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,
@@ -118,7 +140,7 @@ def _manifest(
         embedding_dim=dim,
         temperature=round(judged.calibration.temperature, 5),
         preprocessing=Preprocessing(PREPROCESSING_VERSION, size),
-        image=[image_variant(VARIANT, VARIANT, IMAGE_FILE, size, dim, figures)],
+        image=made.variants,
         packs=[],
         card=CARD_FILE,
         licences=[LicenceEntry(*licence) for licence in _LICENCES],

@@ -11,6 +11,7 @@ from training.results import Results
 
 from .image_encoder import ImageGraph
 from .text_encoder import TextGraph
+from .variants import Made
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Facts:
         image: the image encoder's graph.
         text: the text encoder's graph.
         prompts: number of prompts that the text encoder was compared on.
+        made: the image encoder's variants with their figures.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Facts:
     image: ImageGraph
     text: TextGraph
     prompts: int
+    made: Made
 
 
 def model_card(facts: Facts) -> str:
@@ -140,12 +143,29 @@ def _export(facts: Facts) -> str:
     image, text = facts.image.parity, facts.text.parity
     return f"""## Export
 
-- Image encoder: weights stored as float16 and computed with in float32, {len(facts.image.data) / 1e6:.1f} MB; cosine to
-  PyTorch at least {image.least:.6f} on made photos.
+{_variants(facts.made)}
+
+- Image encoder in float: weights stored as float16 and computed with in float32; cosine to PyTorch at least
+  {image.least:.6f} on made photos. In INT8: static, one scale for each output channel, calibrated on training photos.
 - Text encoder: weights stored as INT8 with a scale for each row and computed with in float32,
   {len(facts.text.data) / 1e6:.1f} MB; cosine to PyTorch on the {facts.prompts} prompts of the packs:
   mean {text.mean:.4f}, least {text.least:.4f}; the nearest other prompt is the same for {100 * text.nearest:.1f} %.
 - Checkpoint: sha256 `{facts.judged.model}`."""
+
+
+def _variants(made: Made) -> str:
+    lines = [
+        "Each variant passed its gate (`export/budget.toml`) on the val photos, against the encoder in float32:",
+        "",
+        "| variant | MB | mean cosine | 1st percentile | least | accuracy, points | worst task, points |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for variant in made.variants:
+        figures, size = made.figures[variant.name], len(made.files[variant.file]) / 1e6
+        cosines = f"{figures.mean_cosine:.4f} | {figures.p1_cosine:.4f} | {figures.least_cosine:.4f}"
+        drops = f"{-figures.drop_mean:+.2f} | {-figures.drop_task:+.2f} ({figures.worst_task})"
+        lines.append(f"| {variant.name} | {size:.1f} | {cosines} | {drops} |")
+    return "\n".join(lines)
 
 
 def _data(tasks: Sequence[Task]) -> str:

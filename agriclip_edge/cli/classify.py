@@ -51,6 +51,7 @@ def classify(
         bool, typer.Option("--resume", help="Go on with an interrupted run that wrote to the same --output.")
     ] = False,
     threads: options.Threads = None,
+    runtime: options.Runtime = None,
     log: options.LogPath = None,
 ) -> int:
     """Name what photos show: the best labels, each with its confidence."""
@@ -67,7 +68,7 @@ def classify(
         listed = list_photos(photos)
         # One photo gets all cores for its encoder run; of many, each core takes one photo all the way.
         wanted = threads if len(listed) <= 1 else 1
-        classifier = options.open_classifier(opened, pack, labels, labels_file, template, wanted)
+        classifier = options.open_classifier(opened, pack, labels, labels_file, template, wanted, runtime)
         run = _Run(classifier, listed, top_k, min_confidence, threads)
         run_log.facts.update(run.facts())
         code = run.to_file(output, choose_format(form, output), resume) if output else run.to_stdout(form)
@@ -100,6 +101,7 @@ class _Run:
         bundle, pack = self._classifier.bundle, self._classifier.pack
         return {
             "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256},
+            "variant": self._classifier.variant,
             "labels": {"pack": pack.name, "count": len(pack.labels), "templates": list(pack.templates)},
         }
 
@@ -172,15 +174,17 @@ class _Run:
 
     def _answers(self, listed: list[Listed]) -> Iterator[Record]:
         """One record an item, in order; each failure is one line on stderr."""
+        from ..answer import Answer
+
+        if self._classifier.note is not None:
+            complain(self._classifier.note)
         good = (item.path for item in listed if item.error is None)
         answers = self._classifier.classify_many(
             good, top_k=self._top_k, min_confidence=self._min_confidence, workers=self._workers
         )
         for item in listed:
-            if item.error is None:
-                record = next(answers).to_record()
-            else:
-                record = {"path": item.path, "predictions": [], "error": item.error}
+            answer = next(answers) if item.error is None else Answer(item.path, (), item.error)
+            record = answer.to_record()
             self._count(record)
             if record["error"] is not None:
                 complain(f"{item.path}: {record['error']}")
@@ -199,6 +203,7 @@ class _Run:
         pack = self._classifier.pack
         return {
             "bundle": self._classifier.bundle.sha256,
+            "variant": self._classifier.variant,
             "labels": hashlib.sha256(pack.to_bytes()).hexdigest(),
             "top_k": self._top_k,
             "min_confidence": self._min_confidence,

@@ -16,7 +16,6 @@ Examples:
   agriclip-edge doctor
   agriclip-edge doctor --json"""
 
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm", "bf16")
 _LOW_DISK = 100 << 20  # bytes; a pack of 100,000 labels and a log fit
 
 
@@ -38,11 +37,15 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def _examine() -> dict[str, Any]:
     import platform
     import shutil
+    from importlib.metadata import version
     from importlib.util import find_spec
 
     from ..errors import AgriclipError
-    from ..labels.store import home
+    from ..files import home
     from ..runtimes import available_cores
+    from ..runtimes.cpu import cpu_flags, cpu_name
+    from ..runtimes.cuda import device, has_nvidia_gpu
+    from ..runtimes.tensorrt_api import version as tensorrt_version
     from .runlog import versions
 
     found = versions()
@@ -58,6 +61,15 @@ def _examine() -> dict[str, Any]:
         healthy = False
         runtimes["onnxruntime"] = f"cannot be imported: {error}"
         missing.append("ONNX Runtime does not work here: pip install --force-reinstall onnxruntime")
+    installed = find_spec("openvino") is not None
+    runtimes["openvino"] = version("openvino") if installed else 'no: pip install "agriclip-edge[openvino]"'
+    if has_nvidia_gpu():
+        try:
+            gpu = device()
+            runtimes["tensorrt"] = [tensorrt_version(), gpu.name, f"compute capability {gpu.compute_capability}"]
+        except AgriclipError as error:
+            runtimes["tensorrt"] = "does not work here"
+            missing.append(str(error))
     heif = find_spec("pillow_heif") is not None
     if not heif:
         missing.append('photos in HEIC (iPhone) cannot be read: pip install "agriclip-edge[heif]"')
@@ -65,7 +77,9 @@ def _examine() -> dict[str, Any]:
     try:
         from ..bundle.verify import verify_bundle
 
-        bundle = dict(line.split(None, 1) for line in verify_bundle())
+        for line in verify_bundle():
+            part, said = line.split(None, 1)
+            bundle.setdefault(part, []).append(said)
     except (AgriclipError, ImportError) as error:
         healthy = False
         bundle["broken"] = str(error)
@@ -85,7 +99,8 @@ def _examine() -> dict[str, Any]:
             "architecture": platform.machine(),
             "cores": available_cores(),
             "memory": _memory(),
-            "cpu features": _cpu_flags() or ["unknown"],
+            "cpu": cpu_name(),
+            "cpu features": sorted(cpu_flags()) or ["unknown"],
         },
         "runtimes": runtimes,
         "accelerators": _accelerators(),
@@ -101,14 +116,6 @@ def _avif() -> bool:
     from PIL import features
 
     return bool(features.check("avif"))
-
-
-def _cpu_flags() -> list[str]:
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
-    except OSError:
-        return []
-    return [flag for flag in _CPU_FLAGS if flag in words]
 
 
 def _memory() -> str:

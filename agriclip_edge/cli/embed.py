@@ -31,6 +31,7 @@ def embed(
     ],
     bundle: options.BundlePath = None,
     threads: options.Threads = None,
+    runtime: options.Runtime = None,
     log: options.LogPath = None,
 ) -> int:
     """Write the embeddings of photos: unit vectors, float32 (N, D), one row a photo that could be used."""
@@ -53,7 +54,7 @@ def embed(
         listed = list_photos(photos)
         counts["given"] = len(listed)
         workers = min(threads or available_cores(), max(len(listed), 1))
-        classifier = load(opened, threads=threads if len(listed) <= 1 else 1)
+        classifier = load(opened, threads=threads if len(listed) <= 1 else 1, runtime=runtime)
         run_log.facts["bundle"] = {"name": opened.manifest.name, "sha256": opened.sha256}
 
         def work(item: Listed) -> npt.NDArray[np.float32] | str:

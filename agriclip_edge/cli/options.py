@@ -46,6 +46,10 @@ BundlePath = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, metavar="N", help="Cores to use; all by default.")
 ]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", metavar="NAME", help="A runtime or variant of the bundle; the fastest by default."),
+]
 LogPath = Annotated[
     Path | None,
     typer.Option("--log", metavar="FILE", help="Write versions, bundle hash, arguments and counts there, as JSON."),
@@ -81,6 +85,7 @@ def open_classifier(
     labels_file: Path | None,
     templates: Sequence[str] | None,
     threads: int | None,
+    runtime: str | None,
 ) -> Classifier:
     """A classifier for the labels that the options choose.
 
@@ -105,4 +110,6 @@ def open_classifier(
         typed = parse_labels(labels)
     elif labels_file is not None:
         typed = read_label_file(labels_file)
-    return load(bundle, packs=packs or None, labels=typed, templates=templates or None, threads=threads)
+    return load(
+        bundle, packs=packs or None, labels=typed, templates=templates or None, threads=threads, runtime=runtime
+    )

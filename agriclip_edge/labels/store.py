@@ -9,27 +9,11 @@ from pathlib import Path
 
 from ..bundle.manifest import NAME
 from ..bundle.reader import Bundle
-from ..errors import BundleError, BundleFault, LabelError, UsageError
-from ..files import atomic_write
+from ..errors import BundleError, BundleFault, LabelError
+from ..files import atomic_write, home
 from .pack import MAX_PACK_BYTES, LabelPack
 
 SUFFIX = ".safetensors"
-
-
-def home() -> Path:
-    """The one folder that this package writes to by itself: ``$AGRICLIP_EDGE_HOME``, else the user's data folder.
-
-    Raises:
-        UsageError: the user has no home folder and names none.
-    """
-    chosen = os.environ.get("AGRICLIP_EDGE_HOME")
-    if chosen:
-        return Path(chosen)
-    data = os.environ.get("XDG_DATA_HOME")
-    try:
-        return (Path(data) if data else Path.home() / ".local" / "share") / "agriclip-edge"
-    except RuntimeError:  # a container's user without a home
-        raise UsageError("this user has no home folder; set AGRICLIP_EDGE_HOME to a folder of yours") from None
 
 
 class PackStore:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _UNIT_TOLERANCE = 1e-3
 
 
+RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}  # and the modules they need
+
+
 class Graph(Protocol):
     """A loaded graph with one output; safe to run from several threads."""
 
@@ -25,16 +28,23 @@ class Graph(Protocol):
 
 
 def open_graph(
-    runtime: str, data: bytes, inputs: Sequence[TensorSpec], output: TensorSpec, threads: int | None = None
+    runtime: str,
+    data: bytes,
+    inputs: Sequence[TensorSpec],
+    output: TensorSpec,
+    threads: int | None = None,
+    *,
+    precision: str = "fp32",
 ) -> Graph:
     """Load a graph and hold it against its description.
 
     Args:
-        runtime: the runtime that the graph is made for (``onnxruntime``).
-        data: the bytes of the graph.
+        runtime: the runtime that the graph is made for (``onnxruntime``, ``openvino``, ``tensorrt``).
+        data: the bytes of the graph, an ONNX file; ``tensorrt`` runs the engine that was built here from it.
         inputs: what the graph must ask for.
         output: what the graph must give.
         threads: cores that one run may use; None takes all that this process may run on.
+        precision: what the runtime computes in where the graph leaves it open (``bf16`` in OpenVINO).
 
     Raises:
         RuntimeUnavailable: the runtime is unknown or not installed.
@@ -44,7 +54,15 @@ def open_graph(
         from .onnx import OnnxGraph
 
         return OnnxGraph(data, inputs, output, threads or available_cores())
-    raise RuntimeUnavailable(f"unknown runtime {runtime!r}; this version has: onnxruntime")
+    if runtime == "openvino":
+        from .openvino import OpenVinoGraph
+
+        return OpenVinoGraph(data, inputs, output, threads or available_cores(), precision)
+    if runtime == "tensorrt":
+        from .tensorrt import open_engine
+
+        return open_engine(data, inputs, output, threads or available_cores())
+    raise RuntimeUnavailable(f"unknown runtime {runtime!r}; this version has: {', '.join(RUNTIMES)}")
 
 
 def check_unit(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDArray[np.float32]:

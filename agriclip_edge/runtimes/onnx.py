@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,13 @@ import onnxruntime
 
 from ..bundle.manifest import TensorSpec
 from ..errors import BundleError, BundleFault
+from .external import refuse_external_weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _DTYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 _FATAL_ONLY = 4  # ONNX Runtime's log severity: errors reach us as exceptions, and stderr has one line a failure
-# A string field of exactly these eight characters names the file of a weight that lies outside the graph (the key of
-# TensorProto.external_data). Its length may be written as a longer varint than it needs.
-_EXTERNAL_WEIGHT = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 
 class OnnxGraph:
@@ -37,9 +34,7 @@ class OnnxGraph:
         # A graph is this file alone. By itself ONNX Runtime looks for weights of other files in the working directory,
         # and up to 1.23 at any absolute path.
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        if b"location" in data and _EXTERNAL_WEIGHT.search(data):  # the first alone is fast
-            message = "the graph keeps weights in another file; accepted: in itself"
-            raise BundleError(BundleFault.GRAPH_UNREADABLE, message)
+        refuse_external_weights(data)
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but Exception

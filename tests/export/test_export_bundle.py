@@ -14,20 +14,23 @@ from agriclip_edge.bundle.verify import verify_bundle
 from agriclip_edge.errors import LabelError, UsageError
 from export.bundle import BundleConfig, export_bundle
 from export.cli import main
+from export.parity import GateError
 from export.taxonomy import Parents, read_parents
 from export.text_encoder import export_text_encoder
+from export.variants import choose
 from training.data import read_collection, read_photos
 from training.evaluate import evaluate
 from training.results import read_results
 from training.text_tower import TextTower
 
+CONFIG = BundleConfig("made", "3", "made by a test", choose(["cpu-float"]))
 PARENTS = Parents(tasks={"fruit": "fruit"}, labels={"yellow banana": "herb"})
 
 
 @pytest.fixture(scope="module")
 def bundle(run: Path, text_tower: TextTower, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("out") / "bundle"
-    export_bundle(run, target, text_tower, PARENTS, BundleConfig("made", "3", "made by a test"))
+    export_bundle(run, run.parent, target, text_tower, PARENTS, CONFIG)
     return target
 
 
@@ -47,7 +50,7 @@ def test_its_manifest_tells_what_it_was_made_from(bundle: Path, run: Path) -> No
     manifest = Bundle.open(bundle).manifest
     assert manifest.temperature == pytest.approx(judged.calibration.temperature, abs=1e-5)
     assert manifest.sources["checkpoint"] == judged.model
-    assert manifest.image[0].figures["val_accuracy"] == pytest.approx(judged.table.mean, abs=1e-3)
+    assert manifest.image[0].figures["accuracy"] == pytest.approx(judged.table.mean, abs=1e-4)
 
 
 def test_its_packs_come_from_its_own_text_encoder(bundle: Path) -> None:
@@ -65,7 +68,13 @@ def test_its_packs_come_from_its_own_text_encoder(bundle: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(bundle: Path, run: Path, text_tower: TextTower, tmp_path: Path) -> None:
     export_bundle(
-        run, tmp_path / "again.zip", text_tower, PARENTS, BundleConfig("made", "3", "made by a test"), zipped=True
+        run,
+        run.parent,
+        tmp_path / "again.zip",
+        text_tower,
+        PARENTS,
+        CONFIG,
+        zipped=True,
     )
     assert Bundle.open(tmp_path / "again.zip").sha256 == Bundle.open(bundle).sha256
     assert list(verify_bundle(tmp_path / "again.zip"))
@@ -94,7 +103,7 @@ def test_a_run_that_was_not_judged_is_refused(run: Path, text_tower: TextTower, 
     (tmp_path / "run").mkdir()
     shutil.copy(run / "model.safetensors", tmp_path / "run")
     with pytest.raises(UsageError, match="python -m training evaluate"):
-        export_bundle(tmp_path / "run", tmp_path / "bundle", text_tower, PARENTS, BundleConfig())
+        export_bundle(tmp_path / "run", run.parent, tmp_path / "bundle", text_tower, PARENTS, BundleConfig())
     assert not (tmp_path / "bundle").exists()
 
 
@@ -119,3 +128,20 @@ def test_wrong_input_ends_in_one_line_and_code_2(
     assert ended.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1 and "note.txt" in captured.err
+
+
+def test_a_variant_beyond_its_budget_is_named_and_nothing_is_written(
+    run: Path, text_tower: TextTower, tmp_path: Path
+) -> None:
+    strict = tmp_path / "budget.toml"
+    strict.write_text("[int8]\nmean_cosine = 0.9999999\np1_cosine = 0.97\ndrop_mean = 0.5\ndrop_task = 1.0\n")
+    config = BundleConfig("made", "3", "made by a test", choose(["cpu-int8"]), strict)
+    with pytest.raises(GateError, match=r"variant cpu-int8 does not pass its gate: mean_cosine is .*blame: .* dB"):
+        export_bundle(run, run.parent, tmp_path / "bundle", text_tower, PARENTS, config)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_unknown_variant_is_refused() -> None:
+    assert choose([])[0].name == "cpu-int8"
+    with pytest.raises(UsageError, match="no variant is called 'gpu'; accepted: cpu-int8, cpu-float"):
+        choose(["gpu"])

@@ -118,8 +118,8 @@ def test_a_kernel_that_fails(tiny_bundle: Path, capfd: pytest.CaptureFixture[str
 
 
 def test_another_runtime(encoder: bytes) -> None:
-    with pytest.raises(RuntimeUnavailable, match="unknown runtime 'tensorrt'; this version has: onnxruntime"):
-        open_graph("tensorrt", encoder, [INPUT], OUTPUT)
+    with pytest.raises(RuntimeUnavailable, match="unknown runtime 'abacus'; this version has: onnxruntime, openvino"):
+        open_graph("abacus", encoder, [INPUT], OUTPUT)
 
 
 def test_cores(tmp_path: Path) -> None:

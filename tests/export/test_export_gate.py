@@ -1,0 +1,101 @@
+"""A variant within its budget passes; one beyond it is refused by name, with the figure and the layers to blame."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agriclip_edge.errors import UsageError
+from export.gate import Figures, failures, measure, read_budget, require, speed_ratio
+from export.parity import GateError
+
+GOOD = Figures(0.999, 0.995, 0.99, 0.1, 0.5, "maize", speed=1.7)
+
+
+def units(count: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", ["int8", "bf16", "fp16-weights", "tensorrt-fp16", "tensorrt-int8"])
+def test_every_kind_has_a_budget(kind: str) -> None:
+    budget = read_budget(kind)
+    assert 0.9 < budget.p1_cosine <= budget.mean_cosine <= 1
+    assert 0 < budget.drop_mean <= budget.drop_task <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mean_cosine": 0.98}, "mean_cosine is 0.9800; accepted: at least 0.99"),
+        ({"p1_cosine": 0.9}, "p1_cosine is 0.9000; accepted: at least 0.97"),
+        ({"drop_mean": 0.6}, "drop_mean is 0.6000; accepted: at most 0.5"),
+        ({"drop_task": 1.5}, "drop_task is 1.5000 (maize); accepted: at most 1.0"),
+        ({"speed": 0.9}, "speed is 0.9000; accepted: at least 1.0"),
+        ({"speed": None}, "speed is not measured; accepted: at least 1.0"),
+        ({"mean_cosine": float("nan")}, "mean_cosine is nan; accepted: at least 0.99"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_each_figure_can_refuse(change: dict[str, float], said: str) -> None:
+    assert failures(GOOD, read_budget("int8")) == []
+    broken = dataclasses.replace(GOOD, **change)
+    assert failures(broken, read_budget("int8")) == [said]
+    with pytest.raises(
+        GateError,
+        match="variant x does not pass its gate: .*layers to blame: conv_stem \\(3.0 dB\\)",
+    ):
+        require("variant x", broken, read_budget("int8"), lambda: [("conv_stem", 3.0)])
+
+
+def test_the_measured_figures_are_those_of_the_vectors() -> None:
+    reference = units(200)
+    turned = reference.copy()
+    turned[7] = -turned[7]
+    figures = measure(reference, turned, {"a": 0.9, "b": 0.8}, {"a": 0.91, "b": 0.77})
+    assert figures.least_cosine == pytest.approx(-1, abs=1e-5)
+    assert figures.mean_cosine == pytest.approx(1 - 2 / 200, abs=1e-5)
+    assert figures.drop_mean == pytest.approx(1.0)
+    assert (figures.drop_task, figures.worst_task) == (pytest.approx(3.0), "b")
+    assert set(figures.to_manifest()) == {
+        "mean_cosine",
+        "p1_cosine",
+        "least_cosine",
+        "drop_mean",
+        "drop_task",
+        "accuracy",
+    }
+
+
+def test_a_broken_budget_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "budget.toml"
+    for text, said in (
+        ("[int8", "budget.toml"),
+        ("[int8]\nmean_cosine = 'high'", "mean_cosine"),
+        ("", "no budget for"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=said):
+            read_budget("int8", path)
+
+
+def test_speed_is_the_reference_over_the_variant() -> None:
+    work = np.random.default_rng(0).normal(size=(200, 200)).astype(np.float32)
+
+    def encode(times: int) -> np.ndarray:
+        for _ in range(times):
+            np.linalg.svd(work)
+        return work
+
+    assert (
+        speed_ratio(
+            lambda _: encode(3),
+            lambda _: encode(1),
+            np.zeros((1, 2, 2, 3), np.uint8),
+            rounds=5,
+        )
+        > 1.5
+    )
