@@ -26,10 +26,10 @@ class MemoryConfig:
     """How many photos, how large, and how often; memory is read after each of ``checkpoints``."""
 
     checkpoints: tuple[int, ...] = (200, 500, 1000, 2000, 5000, 10_000, 15_000, 20_000)
-    distinct: int = 300
+    distinct: int = 100  # all of them are seen before the first checkpoint
     short_side: tuple[int, int] = (160, 800)  # pixels, smallest and largest
     workers: int = 2
-    runs: int = 3
+    runs: int = 1
     seed: int = 0
 
     @classmethod
