@@ -102,7 +102,7 @@ def all_(data: Data, records: Records = RECORDS, quick: Quick = False) -> None:
 
 def _measure(what: str, measure: Callable[[Step], Measurement], records: Path, quick: bool) -> None:
     """Measure one figure, print it, and keep its record."""
-    load, date = environment.load(), environment.now()
+    load, date, commit = environment.load(), environment.now(), environment.commit()  # before: the code may change
     console = Console(stderr=True)
     console.print(f"{what}: load average {load} on {available_cores()} cores", highlight=False)
     measured = measure(_Phases(console).step)
@@ -111,7 +111,7 @@ def _measure(what: str, measure: Callable[[Step], Measurement], records: Path, q
         measured,
         what=what,
         command=f"python -m benchmarks {what}{data}",
-        commit=environment.commit(),
+        commit=commit,
         date=date,
         load=load,
         machine=environment.machine(dict(measured.packages)),

@@ -25,6 +25,7 @@ def row_of(page: str, title: str) -> list[str]:
 
 def test_without_records_every_figure_is_not_measured(tmp_path: Path) -> None:
     page = render(tmp_path)
+    assert page == render(tmp_path / "nowhere")
     for target in TARGETS:
         row = row_of(page, target.title)
         assert row[3] == "not measured"
