@@ -14,8 +14,8 @@ import numpy as np
 from .answer import Answer, Prediction, Timing, rank
 from .bundle.reader import Bundle
 from .errors import BundleError, BundleFault, LabelError, PhotoError, RuntimeUnavailable, UsageError
-from .imaging.decode import RGB, Photo, decode
-from .imaging.preprocess import preprocess
+from .imaging.decode import RGB, Photo
+from .imaging.prepared import Prepared, path_of, prepare
 from .labels.lists import as_labels
 from .labels.pack import Label, LabelPack, merge
 from .labels.prompts import embed_labels
@@ -234,7 +234,7 @@ class Classifier:
 
     def classify_many(
         self,
-        photos: Iterable[Photo],
+        photos: Iterable[Photo | Prepared],
         *,
         top_k: int = 5,
         min_confidence: float = 0.0,
@@ -243,7 +243,8 @@ class Classifier:
         """Name what any number of photos show, in flat memory: decoding and encoding overlap in several threads.
 
         Args:
-            photos: an iterable of anything that `classify` takes; it is read a few items ahead.
+            photos: an iterable of anything that `classify` takes, or of photos that are ready for the encoder; it is
+                read a few items ahead.
             top_k: at most so many predictions a photo.
             min_confidence: leave out predictions under this.
             workers: photos under way at once; None takes the classifier's threads.
@@ -264,7 +265,7 @@ class Classifier:
         if workers is not None and workers < 1:
             raise UsageError(f"workers is {workers}; accepted: at least 1")
 
-        def answer(photo: Photo) -> Answer:
+        def answer(photo: Photo | Prepared) -> Answer:
             try:
                 return self._classify(photo, self._pack, top_k, min_confidence)
             except (PhotoError, RuntimeUnavailable) as error:
@@ -302,7 +303,7 @@ class Classifier:
             several = [photos]  # type: ignore[list-item]  # a Sequence that is no list holds no photos: str, bytes
         vectors = np.empty((len(several), self.bundle.manifest.embedding_dim), np.float32)
         for start in range(0, len(several), _BATCH):
-            inputs = [self._prepare(photo)[0] for photo in several[start : start + _BATCH]]
+            inputs = [prepare(photo, self._size).square for photo in several[start : start + _BATCH]]
             vectors[start : start + len(inputs)] = self._encode(np.stack(inputs))
         return vectors
 
@@ -312,58 +313,48 @@ class Classifier:
                 self._text = TextEncoder(self.bundle, self.threads)
             return self._text
 
-    def _prepare(self, photo: Photo) -> tuple[RGB, float, float]:
-        """The encoder's input (S, S, 3) of one photo, and the milliseconds of decoding and of preprocessing."""
-        start = time.perf_counter()
-        rgb = decode(photo, input_size=self._size)
-        decoded = time.perf_counter()
-        square = preprocess(rgb, self._size)
-        return square, (decoded - start) * 1e3, (time.perf_counter() - decoded) * 1e3
-
     def _encode(self, squares: RGB) -> npt.NDArray[np.float32]:
         """Unit vectors (N, D) of N inputs (N, S, S, 3)."""
         vectors = self._graph.run({self._input: squares})
         return check_unit(vectors, self.bundle.manifest.embedding_dim, "image encoder")
 
-    def _classify(self, photo: Photo, pack: LabelPack, top_k: int, min_confidence: float) -> Answer:
-        square, decode_ms, preprocess_ms = self._prepare(photo)
+    def _classify(self, photo: Photo | Prepared, pack: LabelPack, top_k: int, min_confidence: float) -> Answer:
+        ready = prepare(photo, self._size)
         start = time.perf_counter()
-        vector = self._encode(square[np.newaxis])
+        vector = self._encode(ready.square[np.newaxis])
         encoded = time.perf_counter()
         predictions = self._rank(vector, pack, top_k, min_confidence)[0]
         ranked = time.perf_counter()
-        timing = Timing(decode_ms, preprocess_ms, (encoded - start) * 1e3, (ranked - encoded) * 1e3)
-        return Answer(_path(photo), predictions, None, timing, self.runtime, self.note)
+        timing = Timing(ready.decode_ms, ready.preprocess_ms, (encoded - start) * 1e3, (ranked - encoded) * 1e3)
+        return Answer(ready.path, predictions, None, timing, self.runtime, self.note)
 
     def _classify_together(
         self, photos: list[Photo], pack: LabelPack, top_k: int, min_confidence: float
     ) -> list[Answer]:
-        answers = [Answer(_path(photo), (), runtime=self.runtime, note=self.note) for photo in photos]
-        squares, rows, spent = [], [], []
+        answers = [Answer(path_of(photo), (), runtime=self.runtime, note=self.note) for photo in photos]
+        prepared, rows = [], []
         for row, photo in enumerate(photos):
             try:
-                square, *milliseconds = self._prepare(photo)
+                prepared.append(prepare(photo, self._size))
             except (PhotoError, RuntimeUnavailable) as error:
                 answers[row] = self._failed(photo, error)
                 continue
-            squares.append(square)
             rows.append(row)
-            spent.append(milliseconds)
-        if not squares:
+        if not prepared:
             return answers
         start = time.perf_counter()
-        vectors = self._encode(np.stack(squares))
+        vectors = self._encode(np.stack([ready.square for ready in prepared]))
         encoded = time.perf_counter()
         ranked = self._rank(vectors, pack, top_k, min_confidence)
         share = 1e3 / len(rows)  # a photo's share of what its batch spent
         encode_ms, rank_ms = (encoded - start) * share, (time.perf_counter() - encoded) * share
-        for row, predictions, (decode_ms, preprocess_ms) in zip(rows, ranked, spent):
-            timing = Timing(decode_ms, preprocess_ms, encode_ms, rank_ms)
+        for row, predictions, ready in zip(rows, ranked, prepared):
+            timing = Timing(ready.decode_ms, ready.preprocess_ms, encode_ms, rank_ms)
             answers[row] = replace(answers[row], predictions=predictions, timing_ms=timing)
         return answers
 
-    def _failed(self, photo: Photo, error: Exception) -> Answer:
-        return Answer(_path(photo), (), str(error), runtime=self.runtime, note=self.note)
+    def _failed(self, photo: Photo | Prepared, error: Exception) -> Answer:
+        return Answer(path_of(photo), (), str(error), runtime=self.runtime, note=self.note)
 
     def _rank(
         self, vectors: npt.NDArray[np.float32], pack: LabelPack, top_k: int, min_confidence: float
@@ -468,10 +459,6 @@ def _open_packs(bundle: Bundle, names: Sequence[str]) -> LabelPack:
     if not defaults:
         raise LabelError("this bundle has no default pack; name packs or labels")
     return merge(defaults)
-
-
-def _path(photo: Photo) -> str | None:
-    return os.fsdecode(os.fspath(photo)) if isinstance(photo, (str, os.PathLike)) else None
 
 
 def _check_choice(top_k: int, min_confidence: float) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,7 @@ from .progress import progress
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
+    from ..imaging.prepared import Prepared
 
 EXAMPLES = """\b
 Examples:
@@ -66,10 +69,11 @@ def classify(
     try:
         opened = Bundle.open(bundle)
         listed = list_photos(photos)
+        ahead = _Ahead(listed, opened.manifest.preprocessing.size)
         # One photo gets all cores for its encoder run; of many, each core takes one photo all the way.
         wanted = threads if len(listed) <= 1 else 1
         classifier = options.open_classifier(opened, pack, labels, labels_file, template, wanted, runtime)
-        run = _Run(classifier, listed, top_k, min_confidence, threads)
+        run = _Run(classifier, listed, ahead, top_k, min_confidence, threads)
         run_log.facts.update(run.facts())
         code = run.to_file(output, choose_format(form, output), resume) if output else run.to_stdout(form)
         return code
@@ -81,16 +85,49 @@ def classify(
         run_log.write(code)
 
 
+class _Ahead:
+    """The first photo, made ready in a thread of its own while the encoder loads."""
+
+    def __init__(self, listed: list[Listed], size: int) -> None:
+        self._path = next((item.path for item in listed if item.error is None), None)
+        self._size = size
+        self._ready: Prepared | None = None
+        self._thread = threading.Thread(target=self._prepare, daemon=True)
+        self._thread.start()
+
+    def _prepare(self) -> None:
+        from ..imaging.prepared import prepare
+
+        if self._path is not None:
+            with suppress(Exception):  # it will fail again in its turn, where a failure is told
+                self._ready = prepare(self._path, self._size)
+
+    def take(self, path: str) -> str | Prepared:
+        """The photo at ``path``: ready the first time that it is the first one, else its path."""
+        if path != self._path:
+            return path
+        self._path = None
+        self._thread.join()
+        return self._ready or path
+
+
 class _Run:
     """One list of photos under one choice of labels."""
 
     def __init__(
-        self, classifier: Classifier, listed: list[Listed], top_k: int, min_confidence: float, threads: int | None
+        self,
+        classifier: Classifier,
+        listed: list[Listed],
+        ahead: _Ahead,
+        top_k: int,
+        min_confidence: float,
+        threads: int | None,
     ) -> None:
         from ..runtimes import available_cores
 
         self._classifier = classifier
         self._listed = listed
+        self._ahead = ahead
         self._top_k = top_k
         self._min_confidence = min_confidence
         self._workers = min(threads or available_cores(), max(len(listed), 1))
@@ -178,7 +215,7 @@ class _Run:
 
         if self._classifier.note is not None:
             complain(self._classifier.note)
-        good = (item.path for item in listed if item.error is None)
+        good = (self._ahead.take(item.path) for item in listed if item.error is None)
         answers = self._classifier.classify_many(
             good, top_k=self._top_k, min_confidence=self._min_confidence, workers=self._workers
         )

@@ -6,10 +6,8 @@ import hashlib
 import json
 import os
 import shlex
-import statistics
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +148,8 @@ def _open(bundle: Bundle, variant: Variant, threads: int) -> Graph:
 def _measure(graphs: dict[str, Graph], bundle: Bundle, variants: list[Variant]) -> dict[str, float]:
     """Median milliseconds of one photo by variant; the variants take turns, so that all meet the same noise."""
     size = bundle.manifest.preprocessing.size
+    import statistics
+
     photo = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     spent: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for turn in range(_ROUNDS + 1):
@@ -171,6 +171,8 @@ def _fastest(variants: list[Variant], milliseconds: dict[str, float]) -> Variant
 
 def _key(bundle: Bundle, variants: list[Variant], threads: int) -> str:
     """Names everything that the choice depends on."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import; only a choice needs it
+
     versions = {}
     for runtime in {variant.runtime for variant in variants}:
         try:
