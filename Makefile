@@ -60,7 +60,7 @@ clean:  ## remove what the other targets have set up
 # The development environment, with the package itself as an editable install.
 $(DEV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --constraint constraints.txt --editable ".[training,export,heif,dev]"
+	$(DEV)/bin/pip install --quiet --constraint constraints.txt --editable ".[training,scale,export,heif,dev]"
 	touch $@
 
 $(DEV)/.weights: $(DEV)/.ready

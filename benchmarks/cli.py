@@ -28,8 +28,9 @@ Data = Annotated[
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="Measure this bundle in place of the shipped one.")]
 Records = Annotated[Path, typer.Option("--records", help="Folder for the record.")]
 Quick = Annotated[bool, typer.Option("--quick", help="See in seconds that it runs; writes no record.")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the peers' graphs; else the user's cache.")]
 
-ORDER = ("size", "help-latency", "cold-start", "throughput", "memory", "accuracy")  # `all`: quickest first
+ORDER = ("size", "help-latency", "cold-start", "throughput", "memory", "peers", "accuracy")  # `all`: quickest first
 
 
 @app.command()
@@ -85,9 +86,32 @@ def help_latency(records: Records = RECORDS, quick: Quick = False) -> None:
     _measure("help-latency", lambda step: figure.measure(step, config), records, quick)
 
 
+@app.command()
+def peers(bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False, cache: Cache = None) -> None:
+    """The bundle's encoders beside CLIP, MobileCLIP and EfficientNet in PyTorch, ONNX Runtime and OpenVINO."""
+    from . import peers as figure
+
+    config = figure.PeersConfig.tiny() if quick else figure.PeersConfig()
+    _measure("peers", lambda step: figure.measure(bundle, step, config, cache), records, quick)
+
+
+@app.command()
+def quantisation(
+    data: Data,
+    checkpoint: Annotated[Path, typer.Option(help="Folder of a finished training run.")],
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """What each way of quantising a run's image encoder gives; needs the checkpoint, so `all` leaves it out."""
+    from . import quantisation as figure
+
+    config = figure.QuantisationConfig.tiny() if quick else figure.QuantisationConfig()
+    _measure("quantisation", lambda step: figure.measure(checkpoint, data, step, config), records, quick)
+
+
 @app.command(name="all")
 def all_(data: Data, records: Records = RECORDS, quick: Quick = False) -> None:
-    """Every figure, each in a process of its own: size, help-latency, cold-start, throughput, memory, accuracy."""
+    """Every figure that needs no checkpoint, each in a process of its own, the quickest first."""
     failed = []
     for what in ORDER:
         command = [sys.executable, "-m", "benchmarks", what, "--records", str(records.resolve())]
@@ -106,7 +130,7 @@ def _measure(what: str, measure: Callable[[Step], Measurement], records: Path, q
     console = Console(stderr=True)
     console.print(f"{what}: load average {load} on {available_cores()} cores", highlight=False)
     measured = measure(_Phases(console).step)
-    data = " --data DATA" if what == "accuracy" else ""
+    data = {"accuracy": " --data DATA", "quantisation": " --data DATA --checkpoint RUN"}.get(what, "")
     record = complete(
         measured,
         what=what,

@@ -14,8 +14,11 @@ _HEADINGS = {
     "size": "Size",
     "throughput": "Throughput",
     "memory": "Memory",
+    "peers": "Peers",
     "help-latency": "Help",
+    "quantisation": "Quantisation",
 }
+_PICTURES = {"peers": "![accuracy by latency, peers beside it](pareto.svg)"}
 _NOT_MEASURED = "not measured"
 
 
@@ -100,6 +103,7 @@ def _section(record: Record) -> str:
     return "\n".join(
         [
             f"## {_HEADINGS.get(record.what, record.what)}\n",
+            *([f"{_PICTURES[record.what]}\n"] if record.what in _PICTURES else []),
             f"{record.method}\n",
             f"{'; '.join(facts)}.\n",
             *([f"Packages: {packages}.\n"] if packages else []),

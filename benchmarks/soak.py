@@ -20,7 +20,7 @@ def resident_mb() -> float:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def main(folder: str, checkpoints: str, workers: str, bundle: str = "") -> None:
+def main(folder: str, checkpoints: str, workers: str, bundle: str = "", runtime: str = "") -> None:
     """Cycle through a folder's photos.
 
     Args:
@@ -28,10 +28,11 @@ def main(folder: str, checkpoints: str, workers: str, bundle: str = "") -> None:
         checkpoints: numbers of photos after which memory is read, by commas; the last ends the run.
         workers: threads.
         bundle: the bundle; the shipped one when empty.
+        runtime: runtime or variant of the bundle; the fastest when empty.
     """
     wanted = [int(number) for number in checkpoints.split(",")]
     names = sorted(os.path.join(folder, name) for name in os.listdir(folder))
-    classifier = agriclip_edge.load(bundle or None, threads=1)
+    classifier = agriclip_edge.load(bundle or None, threads=1, runtime=runtime or None)
     loaded = resident_mb()
     photos = itertools.islice(itertools.cycle(names), wanted[-1])
     found = {}

@@ -86,6 +86,13 @@ def results() -> str:
     return render()
 
 
+def pareto() -> str:
+    """Accuracy by latency, from the record of the peers."""
+    from benchmarks.pareto import render
+
+    return render()
+
+
 def terminal() -> str:
     """A picture of a terminal with the real answer to the example photo."""
     import html
@@ -119,6 +126,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
     "bundle.schema.json": schema,
     "results.md": results,
+    "pareto.svg": pareto,
     "terminal.svg": terminal,
 }
 

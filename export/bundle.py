@@ -13,7 +13,7 @@ from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocessin
 from training.data import Collection
 from training.encoder import label_vectors, load_tower, template_embeddings
 from training.evaluate import Vectors
-from training.results import Results, read_results
+from training.results import Results, calibration_of, read_results
 from training.text_tower import MAX_TOKENS, TextTower
 
 from .budget import BUDGET
@@ -30,6 +30,7 @@ from .writer import write_bundle
 TEXT_FILE = "text/encoder.onnx"
 VOCABULARY_FILE = "text/vocab.txt"
 CARD_FILE = "card.md"
+_COMPARED = 32  # photos that graph and PyTorch are compared on, at least; spread over all tasks
 
 _LICENCES = (
     ("Apache-2.0", "image encoder: EfficientNet-Lite0 (Google, ImageNet weights), fine-tuned by us", APACHE),
@@ -92,13 +93,13 @@ def export_bundle(
     prompts = sorted(
         {template.replace("{}", label.text) for plan in plans for label in plan.labels for template in templates}
     )
-    image = export_image_encoder(tower, size, image_facts)
     words = export_text_encoder(text, prompts, text_facts)
 
     def labels(collection: Collection) -> Vectors:
         return label_vectors(template_embeddings(text, collection, templates)).numpy()
 
     photos = gate_photos(data, run_facts["collection"], labels, size)
+    image = export_image_encoder(tower, size, image_facts, photos.judged[:: max(1, len(photos.judged) // _COMPARED)])
     made = make_variants(
         image.exact, image.data, size, text.dim, photos, config.variants, config.budget, image_facts, say
     )
@@ -138,7 +139,7 @@ def _manifest(
         version=config.version,
         description=config.description,
         embedding_dim=dim,
-        temperature=round(judged.calibration.temperature, 5),
+        temperature=round(calibration_of(judged).temperature, 5),
         preprocessing=Preprocessing(PREPROCESSING_VERSION, size),
         image=made.variants,
         packs=[],

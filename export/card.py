@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.data import Task
-from training.results import Results
+from training.results import Results, calibration_of
 
 from .image_encoder import ImageGraph
 from .text_encoder import TextGraph
@@ -87,7 +87,7 @@ def _table(record: Results) -> str:
 
 
 def _calibration(facts: Facts) -> str:
-    calibration = facts.judged.calibration
+    calibration = calibration_of(facts.judged)
     return f"""## Calibration
 
 One softmax temperature for all packs, {calibration.temperature:.4f}, of least negative log-likelihood on the
@@ -146,7 +146,7 @@ def _export(facts: Facts) -> str:
 {_variants(facts.made)}
 
 - Image encoder in float: weights stored as float16 and computed with in float32; cosine to PyTorch at least
-  {image.least:.6f} on made photos. In INT8: static, one scale for each output channel, calibrated on training photos.
+  {image.least:.6f} on val photos. In INT8: static, one scale for each output channel, calibrated on training photos.
 - Text encoder: weights stored as INT8 with a scale for each row and computed with in float32,
   {len(facts.text.data) / 1e6:.1f} MB; cosine to PyTorch on the {facts.prompts} prompts of the packs:
   mean {text.mean:.4f}, least {text.least:.4f}; the nearest other prompt is the same for {100 * text.nearest:.1f} %.
@@ -162,10 +162,37 @@ def _variants(made: Made) -> str:
     ]
     for variant in made.variants:
         figures, size = made.figures[variant.name], len(made.files[variant.file]) / 1e6
+        name = variant.name + (" *" if figures.emulated else "")
         cosines = f"{figures.mean_cosine:.4f} | {figures.p1_cosine:.4f} | {figures.least_cosine:.4f}"
-        drops = f"{-figures.drop_mean:+.2f} | {-figures.drop_task:+.2f} ({figures.worst_task})"
-        lines.append(f"| {variant.name} | {size:.1f} | {cosines} | {drops} |")
-    return "\n".join(lines)
+        drops = f"{0 - figures.drop_mean:+.2f} | {0 - figures.drop_task:+.2f} ({figures.worst_task})"
+        lines.append(f"| {name} | {size:.1f} | {cosines} | {drops} |")
+    if any(figures.emulated for figures in made.figures.values()):
+        lines += ["", _EMULATED]
+    return "\n".join([*lines, "", *_drops(made)])
+
+
+def _drops(made: Made) -> list[str]:
+    """Accuracy by task and variant, for the tasks where a variant differs from float32."""
+    shown = {name: figures for name, figures in made.figures.items() if any(figures.drops.values())}
+    if not shown:
+        return ["No variant changes the accuracy of any task."]
+    moved = [task for task in next(iter(shown.values())).drops if any(f.drops[task] for f in shown.values())]
+    lines = [
+        "Accuracy by task against float32, in points; tasks and variants that are not listed lose and gain nothing:",
+        "",
+        f"| task | one photo | {' | '.join(shown)} |",
+        f"|---|---:|{'---:|' * len(shown)}",
+    ]
+    for task in moved:
+        cells = [f"{0 - figures.drops[task]:+.2f}" if figures.drops[task] else "0" for figures in shown.values()]
+        photo = next(iter(shown.values())).one_photo.get(task, 0)
+        lines.append(f"| {task} | {photo:.2f} | {' | '.join(cells)} |")
+    return lines
+
+
+_EMULATED = """\\* The graph was run by ONNX Runtime on an x86-64 CPU, not by TensorRT or on an ARM processor: what
+rounding costs is measured, speed is not. TensorRT-RTX builds the TensorRT graphs without a GPU; on a GPU,
+`python -m export tensorrt --prove` holds the engines to the same budget."""
 
 
 def _data(tasks: Sequence[Task]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,31 +17,122 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Output = Annotated[Path, typer.Option(help="The bundle's folder, or with --zip its file; a bundle there is replaced.")]
 Zip = Annotated[bool, typer.Option("--zip", help="One zip file instead of a folder.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", "--variant", help="Only image encoders of this runtime, or the one of this name; repeatable."
+    ),
+]
+BundlePath = Annotated[Path, typer.Option("--bundle", help="A bundle's folder or zip.")]
+OpenClip = Annotated[
+    str | None,
+    typer.Option(help="A model of open_clip: its name, a JSON file that describes it, hf-hub:…, or a folder."),
+]
+Pretrained = Annotated[str | None, typer.Option(help="With --open-clip: open_clip's tag of weights, or their file.")]
+EXAMPLE_PHOTOS = Path(__file__).resolve().parents[1] / "examples" / "photos"
 
 
-@app.command()
+class Tower(str, Enum):
+    """The towers of a CLIP."""
+
+    image = "image"
+    text = "text"
+
+
+@app.command(epilog="Example: python -m export bundle --open-clip MobileCLIP2-S0 --pretrained w.pt --output clip")
 def bundle(
-    checkpoint: Annotated[Path, typer.Option(help="Folder of a finished training run.")],
-    data: Annotated[Path, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data that it was trained on.")],
     output: Output,
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder of a finished training run.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data that it was trained on.")
+    ] = None,
+    open_clip: OpenClip = None,
+    pretrained: Pretrained = None,
+    labels_file: Annotated[
+        list[Path] | None, typer.Option(help="With --open-clip: labels for a pack, as text or CSV; repeatable.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="With --open-clip: a prompt with {} for the label; repeatable.")
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="With --open-clip: photos to calibrate on and judge by, as wanted in a folder a label."),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="With --open-clip: SPDX identifier of the model's licence.")] = "",
+    licence_file: Annotated[Path | None, typer.Option(help="With --open-clip: the licence's text.")] = None,
     zip_: Zip = False,
     budget: Annotated[Path, typer.Option(help="What each variant may lose, as TOML.")] = BUDGET,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="Only this variant of the image encoder; repeatable.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "agriclip-lite0",
+    only: Only = None,
+    name: Annotated[str, typer.Option(help="Name of the bundle; agriclip-lite0, or the CLIP's.")] = "",
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
 ) -> None:
-    """Make the bundle of a training run."""
+    """Make the bundle of a training run, or of any CLIP."""
+    if open_clip is not None and checkpoint is None:
+        from .open_clip_bundle import TEMPLATES, ClipConfig, export_open_clip
+
+        lists, templates, variants = tuple(labels_file or ()), tuple(template or TEMPLATES), tuple(only or ())
+        clip = ClipConfig(name, version, lists, templates, photos, variants, budget, licence, licence_file)
+        export_open_clip(open_clip, pretrained, output, clip, zipped=zip_, say=typer.echo)
+        return
+    if checkpoint is None or data is None or open_clip is not None or labels_file or template or photos:
+        raise UsageError("accepted: --checkpoint with --data, or --open-clip with its options")
     from training.text_tower import TextTower, minilm_folder
 
     from .bundle import BundleConfig, export_bundle
     from .taxonomy import read_parents
     from .variants import choose
 
-    config = BundleConfig(name=name, version=version, variants=choose(variant or []), budget=budget)
+    config = BundleConfig(name=name or "agriclip-lite0", version=version, variants=choose(only or []), budget=budget)
     text = TextTower(minilm_folder())
     export_bundle(checkpoint, data, output, text, read_parents(), config, zipped=zip_, say=typer.echo)
+
+
+@app.command(epilog="Example: python -m export onnx --checkpoint runs/lite0 --photos my-photos --output encoder.onnx")
+def onnx(
+    output: Annotated[Path, typer.Option(help="The ONNX file.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder of a finished training run.")] = None,
+    open_clip: OpenClip = None,
+    pretrained: Pretrained = None,
+    tower: Annotated[Tower, typer.Option(help="With --open-clip: which of its towers.")] = Tower.image,
+    photos: Annotated[Path, typer.Option(help="A folder of photos to compare with PyTorch on.")] = EXAMPLE_PHOTOS,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16: half the size.")] = False,
+) -> None:
+    """Write a run's image encoder, or a tower of any CLIP, as one ONNX file, held against PyTorch on real photos."""
+    if (checkpoint is None) == (open_clip is None):
+        raise UsageError("accepted: one of --checkpoint and --open-clip")
+    if open_clip is not None:
+        from .open_clip_bundle import export_tower
+
+        typer.echo(export_tower(open_clip, pretrained, tower.value, photos, output, half=half))
+        return
+    assert checkpoint is not None
+    from .onnx_file import export_onnx
+
+    typer.echo(export_onnx(checkpoint, photos, output, half=half))
+
+
+@app.command(epilog="Example: python -m export slim --bundle full.zip --only tensorrt --output jetson.zip --zip")
+def slim(bundle: BundlePath, output: Output, only: Only = None, zip_: Zip = False) -> None:
+    """Make a smaller bundle that keeps the image encoders of some runtimes."""
+    from agriclip_edge.bundle.reader import Bundle
+
+    from .slim import slim as write_slim
+
+    write_slim(Bundle.open(bundle), only or [], output, zipped=zip_)
+
+
+@app.command(epilog="Example: python -m export family --bundle agriclip_edge/default_bundle --output dist")
+def family(
+    bundle: BundlePath,
+    output: Annotated[Path, typer.Option(help="Folder for one zip a device: cpu, arm, openvino, jetson.")],
+) -> None:
+    """Make the bundles of a family of devices from one that holds all variants."""
+    from agriclip_edge.bundle.reader import Bundle
+
+    from .slim import write_family
+
+    for line in write_family(Bundle.open(bundle), output):
+        typer.echo(line)
 
 
 @app.command()
@@ -53,7 +145,7 @@ def tiny(output: Output, zip_: Zip = False) -> None:
 
 @app.command()
 def tensorrt(
-    bundle: Annotated[Path, typer.Option(help="A bundle's folder or zip.")],
+    bundle: BundlePath,
     prove: Annotated[
         bool, typer.Option("--prove", help="Run the engines too: parity, gate, latency. Needs a GPU.")
     ] = False,

@@ -31,25 +31,30 @@ class ImageGraph:
         data: the graph with float16 weights.
         exact: the graph with float32 weights, which other variants are made from and held against.
         parity: of ``data`` to PyTorch.
+        traced: of ``exact`` to PyTorch.
     """
 
     data: bytes
     exact: bytes
     parity: Parity
+    traced: Parity
 
 
-def export_image_encoder(tower: nn.Module, size: int, metadata: Mapping[str, str]) -> ImageGraph:
+def export_image_encoder(
+    tower: nn.Module, size: int, metadata: Mapping[str, str], photos: npt.NDArray[np.uint8] | None = None
+) -> ImageGraph:
     """Trace, compare, store as float16, compare again.
 
     Args:
         tower: uint8 (N, S, S, 3) to unit vectors float32 (N, D).
         size: S in pixels.
         metadata: properties for the graph.
+        photos: to compare on, uint8 (N, S, S, 3), preprocessed; None takes photos made of chance.
 
     Raises:
         GateError: the graph differs from the tower.
     """
-    photos = made_photos(_PHOTOS, size)
+    photos = made_photos(_PHOTOS, size) if photos is None else photos
     with torch.inference_mode():
         reference = tower(torch.from_numpy(photos)).numpy()
     model = trace(tower, {IMAGES: torch.from_numpy(photos[:2])}, {IMAGES: {0: "N"}})
@@ -60,7 +65,7 @@ def export_image_encoder(tower: nn.Module, size: int, metadata: Mapping[str, str
     data = graph_bytes(model, {}, metadata)
     half = compare(reference, run_graph(data, {IMAGES: photos}))
     require("image encoder, float16 weights", half, mean=_HALF_MEAN_COSINE, least=_HALF_LEAST_COSINE)
-    return ImageGraph(data, exact, half)
+    return ImageGraph(data, exact, half, traced)
 
 
 def made_photos(count: int, size: int) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,22 +42,23 @@ class QuantiseConfig:
         float_convolutions: how many of the first convolutions stay in float.
         symmetric: S8S8 with zero points of 0 and float biases, as TensorRT wants it; else U8S8.
         per_channel: one weight scale for each output channel; a tensor's single scale loses too much.
-        percentile: clip activations there when calibrating (in per cent); None takes their least and largest.
     """
 
     float_convolutions: int = 5
     symmetric: bool = False
     per_channel: bool = True
-    percentile: float | None = None
 
 
-def quantise(graph: bytes, photos: Photos, config: QuantiseConfig) -> bytes:
+def quantise(
+    graph: bytes, photos: Photos, config: QuantiseConfig, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> bytes:
     """Quantise a float32 graph.
 
     Args:
         graph: an ONNX graph with float32 weights and the input ``images``.
         photos: to calibrate on, uint8 (N, S, S, 3), preprocessed as at run time.
         config: how.
+        ranges: least and greatest value of activations by name, where they are not to be those of the photos.
 
     Returns:
         the graph in QDQ form: same inputs and outputs, same bytes for the same arguments.
@@ -69,24 +70,22 @@ def quantise(graph: bytes, photos: Photos, config: QuantiseConfig) -> bytes:
             "WeightSymmetric": True,
             "QuantizeBias": False,
         }
-    method = CalibrationMethod.MinMax
-    if config.percentile is not None:
-        method, options["CalibPercentile"] = (
-            CalibrationMethod.Percentile,
-            config.percentile,
-        )
-    with _workspace(graph) as folder:
+    if ranges:
+        options["TensorQuantOverrides"] = {
+            name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()
+        }
+    with workspace(graph) as folder:
         prepared = folder / "prepared.onnx"
-        kept = _convolutions(onnx.load(prepared))[: config.float_convolutions]
+        kept = convolutions(onnx.load(prepared))[: config.float_convolutions]
         quantize_static(
             str(prepared),
             str(folder / "quantised.onnx"),
-            _Reader(photos),
+            Reader(photos),
             quant_format=QuantFormat.QDQ,
             per_channel=config.per_channel,
             activation_type=QuantType.QInt8 if config.symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=method,
+            calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=kept,
             extra_options=options,
         )
@@ -96,29 +95,45 @@ def quantise(graph: bytes, photos: Photos, config: QuantiseConfig) -> bytes:
 def blame(graph: bytes, quantised: bytes, photos: Photos, worst: int = 5) -> list[tuple[str, float]]:
     """The layers whose own quantisation loses most.
 
+    Each activation of the float graph is rounded by the scale that the quantised graph has for it, so that a layer
+    answers for itself and not for those before it.
+
     Args:
         graph: in float32.
-        quantised: what `quantise` made of it.
+        quantised: what was made of it, in QDQ form.
         photos: some photos, uint8 (N, S, S, 3).
         worst: how many layers to name.
 
     Returns:
         names of activations with the signal-to-noise ratio of their quantisation in dB, the worst first.
     """
-    with _workspace(graph) as folder:
-        (folder / "quantised.onnx").write_bytes(quantised)
-        seen = {}
-        for name in ("prepared", "quantised"):
-            widened = folder / f"{name}-widened.onnx"
-            debug.modify_model_output_intermediate_tensors(str(folder / f"{name}.onnx"), str(widened))
-            seen[name] = debug.collect_activations(str(widened), _Reader(photos))
-        matched = debug.create_activation_matching(seen["quantised"], seen["prepared"])
-        errors = debug.compute_activation_error(matched)
-    ratios = [(name, float(error["qdq_err"])) for name, error in errors.items() if "qdq_err" in error]
+    scales = dict(activation_scales(onnx.load_from_string(quantised)))
+    with workspace(graph) as folder:
+        widened = str(folder / "widened.onnx")
+        debug.modify_model_output_intermediate_tensors(str(folder / "prepared.onnx"), widened)
+        seen = debug.collect_activations(widened, Reader(photos))
+    ratios = [(name, _signal_to_noise(np.concatenate(seen[name]), *scales[name])) for name in scales if name in seen]
     return sorted(ratios, key=lambda pair: pair[1])[:worst]
 
 
-class _Reader(CalibrationDataReader):
+def activation_scales(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[float, int, int, int]]]:
+    """Scale, zero point, least and greatest level of every activation that a graph rounds, by the tensor's name."""
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            scale, zero = (onnx.numpy_helper.to_array(values[name]) for name in node.input[1:3])
+            if scale.ndim == 0:  # weights have a scale for each channel
+                bounds = np.iinfo(zero.dtype)
+                yield node.input[0], (float(scale), int(zero), int(bounds.min), int(bounds.max))
+
+
+def _signal_to_noise(values: npt.NDArray[np.float32], scale: float, zero: int, low: int, high: int) -> float:
+    levels = np.clip(np.rint(values / scale) + zero, low, high)
+    noise = float(np.linalg.norm((levels - zero) * scale - values))
+    return 20 * float(np.log10(max(float(np.linalg.norm(values)), 1e-12) / max(noise, 1e-12)))
+
+
+class Reader(CalibrationDataReader):
     """Hands photos to the calibrator, some at a time."""
 
     def __init__(self, photos: Photos) -> None:
@@ -131,7 +146,7 @@ class _Reader(CalibrationDataReader):
 
 
 @contextmanager
-def _workspace(graph: bytes) -> Iterator[Path]:
+def workspace(graph: bytes) -> Iterator[Path]:
     """A temporary folder with the graph prepared as the quantiser wants it (``prepared.onnx``)."""
     logging.getLogger().addFilter(_quiet)
     with tempfile.TemporaryDirectory() as name:
@@ -153,5 +168,6 @@ def _quiet(record: logging.LogRecord) -> bool:
     return "pre-process" not in record.getMessage().lower()
 
 
-def _convolutions(model: onnx.ModelProto) -> list[str]:
+def convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of a graph's convolutions, in their order."""
     return [node.name for node in model.graph.node if node.op_type == "Conv"]

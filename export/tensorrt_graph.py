@@ -90,7 +90,13 @@ def int8_graph(
             per_channel=True,
             op_types_to_quantize=list(_PRODUCTS),
             nodes_to_exclude=list(keep_float),
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                # Rounded where the next product takes it, behind ReLU6: before that its range is many times as wide.
+                "OpTypesToExcludeOutputQuantization": list(_PRODUCTS),
+            },
         )
         return fp16_graph(onnx.load(target))
 

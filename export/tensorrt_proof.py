@@ -16,10 +16,7 @@ import numpy.typing as npt
 
 from agriclip_edge.bundle.manifest import Variant
 from agriclip_edge.bundle.reader import Bundle
-from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
-from agriclip_edge.imaging.decode import decode
-from agriclip_edge.imaging.preprocess import preprocess
 from agriclip_edge.labels.pack import merge
 from agriclip_edge.runtimes.cuda import Device, device
 from agriclip_edge.runtimes.tensorrt import TensorrtGraph
@@ -27,9 +24,9 @@ from agriclip_edge.runtimes.tensorrt_api import version
 from agriclip_edge.runtimes.tensorrt_build import MAX_BATCH, Built
 
 from .parity import GateError, Vectors, run_graph
+from .photos import read_squares
 from .tensorrt import build_variant, float_variant, tensorrt_graphs
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _WARM_UP, _RUNS = 50, 200
 
 
@@ -97,7 +94,7 @@ def prove(bundle: Bundle, photos: Path, record: Path) -> Iterator[str]:
         UsageError: no photos, or no reference.
     """
     gpu, size = device(), bundle.manifest.preprocessing.size
-    images = _read(photos, size)
+    images = read_squares(photos, size)
     reference = _reference(bundle, images)
     proofs: list[Proof] = []
     for variant, graph in tensorrt_graphs(bundle):
@@ -109,13 +106,6 @@ def prove(bundle: Bundle, photos: Path, record: Path) -> Iterator[str]:
     refused = [f"{proof.variant}: {reason}" for proof in proofs for reason in proof.refused]
     if refused:
         raise GateError("; ".join(refused))
-
-
-def _read(folder: Path, size: int) -> npt.NDArray[np.uint8]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    if not paths:
-        raise UsageError(f"{folder} holds no photos; accepted: a folder with {', '.join(sorted(_SUFFIXES))}")
-    return np.stack([preprocess(decode(path, input_size=size), size) for path in paths])
 
 
 def _reference(bundle: Bundle, images: npt.NDArray[np.uint8]) -> Vectors:

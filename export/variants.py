@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 
+from agriclip_edge.bundle.limits import kind_of
 from agriclip_edge.bundle.manifest import TensorSpec, Variant
 from agriclip_edge.errors import RuntimeUnavailable, UsageError
 from agriclip_edge.imaging.preprocess import preprocess
-from agriclip_edge.runtimes import open_graph
+from agriclip_edge.runtimes import available_cores, open_graph
+from agriclip_edge.runtimes.cpu import features, why_not
+from agriclip_edge.runtimes.tensorrt_api import version as tensorrt_version
 from training.data import Collection, Photos, read_collection, read_photos
 from training.evaluate import judge
 
@@ -30,7 +35,10 @@ from .gate import (
     speed_ratio,
 )
 from .graphs import EMBEDDINGS, IMAGES, graph_bytes
-from .quantise import QuantiseConfig, blame, quantise
+from .parity import open_session
+from .quantise import QuantiseConfig, blame, convolutions, quantise
+from .tensorrt import build_variant
+from .tensorrt_graph import fp16_graph, int8_graph
 
 _BATCH = 16  # photos a run when embeddings are compared
 _BLAMED = 16  # photos that a failing variant's layers are compared on
@@ -43,9 +51,9 @@ class Plan:
     Attributes:
         name: in the manifest.
         runtime: that runs it.
-        precision: that it computes in; also the name of its budget.
+        precision: that it computes in; with the runtime it says the budget.
         file: its graph in the bundle; variants of several runtimes may share one.
-        config: how its graph is quantised; None for the graph with float16 weights.
+        config: how its graph is quantised; None for a graph in floating point.
     """
 
     name: str
@@ -58,25 +66,29 @@ class Plan:
 FLOAT_FILE = "image/encoder.onnx"
 INT8_FILE = "image/encoder-int8.onnx"
 INT8 = QuantiseConfig()
+SYMMETRIC = QuantiseConfig(symmetric=True)
 PLANS = (
     Plan("cpu-int8", "onnxruntime", "int8", INT8_FILE, INT8),
     Plan("cpu-float", "onnxruntime", "fp16-weights", FLOAT_FILE),
+    Plan("arm-int8", "onnxruntime", "int8-s8s8", "image/encoder-arm-int8.onnx", SYMMETRIC),
     Plan("openvino-int8", "openvino", "int8", INT8_FILE, INT8),
     Plan("openvino-bf16", "openvino", "bf16", FLOAT_FILE),
+    Plan("tensorrt-fp16", "tensorrt", "fp16", "image/encoder-tensorrt-fp16.onnx"),
+    Plan("tensorrt-int8", "tensorrt", "int8", "image/encoder-tensorrt-int8.onnx", SYMMETRIC),
 )
 
 
 def choose(names: Sequence[str]) -> tuple[Plan, ...]:
-    """The plans of these names, in the order of `PLANS`; all of them when there is no name.
+    """The plans of these names or runtimes, in the order of `PLANS`; all of them when there is no name.
 
     Raises:
-        UsageError: no such variant.
+        UsageError: no such variant or runtime.
     """
-    known = [plan.name for plan in PLANS]
+    known = list(dict.fromkeys(word for plan in PLANS for word in (plan.runtime, plan.name)))
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"no variant is called {unknown[0]!r}; accepted: {', '.join(known)}")
-    return tuple(plan for plan in PLANS if not names or plan.name in names)
+        raise UsageError(f"no variant or runtime is called {unknown[0]!r}; accepted: {', '.join(known)}")
+    return tuple(plan for plan in PLANS if not names or plan.name in names or plan.runtime in names)
 
 
 @dataclass(frozen=True)
@@ -88,17 +100,19 @@ class GatePhotos:
         hashes: sha256 over the calibration photos' pixels, in order.
         judged: preprocessed, uint8 (N, S, S, 3); none of them calibrates.
         accuracies: from their embeddings to the accuracy of each task.
+        one_photo: what a judged photo weighs in each task, in points.
     """
 
     calibration: Squares
     hashes: str
     judged: Squares
     accuracies: Callable[[Vectors], Accuracies]
+    one_photo: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Made:
-    """Variants that passed, and the files that they need."""
+    """Variants that passed, the files that they need, and what was measured of them."""
 
     variants: list[Variant] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -136,44 +150,79 @@ def make_variants(
     reference = open_encoder(exact, "onnxruntime", "fp32", size, dim)
     expected = embed(reference, photos.judged)
     before = photos.accuracies(expected)
-    made = Made(files={FLOAT_FILE: half})
+    made = Made()
     for plan in plans:
-        if plan.config is not None and plan.file not in made.files:
-            quantised = quantise(exact, photos.calibration, plan.config)
-            made.files[plan.file] = graph_bytes(onnx.load_from_string(quantised), {}, described)
+        if plan.file not in made.files:
+            model = onnx.load_from_string(make_graph(plan, exact, half, photos.calibration))
+            made.files[plan.file] = graph_bytes(model, {}, metadata if plan.config is None else described)
         graph = made.files[plan.file]
+        entry = Variant(
+            name=plan.name,
+            runtime=plan.runtime,
+            precision=plan.precision,
+            file=plan.file,
+            input=TensorSpec(IMAGES, "uint8", [None, size, size, 3]),
+            output=TensorSpec(EMBEDDINGS, "float32", [None, dim]),
+        )
+        emulated = plan.runtime == "tensorrt" or foreign(plan.precision)
         try:
-            encoder = open_encoder(graph, plan.runtime, plan.precision, size, dim)
+            encoder = (
+                emulate(graph)
+                if plan.runtime == "tensorrt"
+                else open_encoder(graph, plan.runtime, plan.precision, size, dim)
+            )
         except RuntimeUnavailable as missing:
             say(f"{plan.name}: left out, {missing}")
             continue
         vectors = embed(encoder, photos.judged)
-        speed = speed_ratio(reference, encoder, photos.judged[:1])
-        figures = measure(expected, vectors, before, photos.accuracies(vectors), speed)
+        speed = None if emulated else speed_ratio(reference, encoder, photos.judged[:1])
+        after = photos.accuracies(vectors)
+        figures = measure(expected, vectors, before, after, speed, photos.one_photo, emulated)
         say(f"{plan.name}: {describe(figures)}")
         culprits = partial(blame, exact, graph, photos.judged[:_BLAMED]) if plan.config is not None else None
-        require(f"variant {plan.name}", figures, read_budget(plan.precision, budget), culprits)
+        allowed = read_budget(kind_of(entry), budget)
+        require(f"variant {plan.name}", figures, allowed, culprits)
+        if plan.runtime == "tensorrt":
+            say(f"{plan.name}: {_built(entry, graph)}")
         made.figures[plan.name] = figures
-        made.variants.append(
-            Variant(
-                name=plan.name,
-                runtime=plan.runtime,
-                precision=plan.precision,
-                file=plan.file,
-                input=TensorSpec(IMAGES, "uint8", [None, size, size, 3]),
-                output=TensorSpec(EMBEDDINGS, "float32", [None, dim]),
-                figures=figures.to_manifest(),
-            )
-        )
-    return made
+        made.variants.append(msgspec.structs.replace(entry, figures=figures.to_manifest(), limits=allowed.limits()))
+    used = {variant.file for variant in made.variants}
+    return Made(made.variants, {path: data for path, data in made.files.items() if path in used}, made.figures)
+
+
+def foreign(precision: str) -> bool:
+    """Whether a variant of this precision is for other processors: it runs here, and its speed says nothing."""
+    return precision == "int8-s8s8" and why_not(precision, platform.machine(), features()) is not None
+
+
+def make_graph(plan: Plan, exact: bytes, half: bytes, calibration: Squares) -> bytes:
+    """A variant's graph, of the encoder with float32 weights (``exact``) or with float16 ones (``half``)."""
+    if plan.runtime != "tensorrt":
+        return half if plan.config is None else quantise(exact, calibration, plan.config)
+    model = onnx.load_from_string(exact)
+    if plan.config is None:
+        return bytes(fp16_graph(model).SerializeToString())
+    kept = convolutions(model)[: plan.config.float_convolutions]
+    return bytes(int8_graph(model, calibration, keep_float=kept).SerializeToString())
+
+
+def _built(variant: Variant, graph: bytes) -> str:
+    """That TensorRT builds an engine of the graph, or why it was not tried."""
+    try:
+        built = build_variant(variant, graph)
+    except RuntimeUnavailable as missing:
+        return f"not built here, {missing}"
+    return f"builds with {tensorrt_version()}, {built.layers} layers; a GPU judges it by: python -m export tensorrt"
 
 
 def describe(figures: Figures) -> str:
     """Figures in one line."""
     speed = f", {figures.speed:.2f} times as fast as float32" if figures.speed is not None else ""
+    speed += ", emulated by ONNX Runtime" if figures.emulated else ""
     return (
         f"cosine mean {figures.mean_cosine:.4f}, p1 {figures.p1_cosine:.4f}, least {figures.least_cosine:.4f}; "
-        f"accuracy {-figures.drop_mean:+.2f} points, worst {-figures.drop_task:+.2f} ({figures.worst_task}){speed}"
+        f"accuracy {0 - figures.drop_mean:+.2f} points, "
+        f"worst {0 - figures.drop_task:+.2f} ({figures.worst_task}){speed}"
     )
 
 
@@ -189,6 +238,12 @@ def open_encoder(graph: bytes, runtime: str, precision: str, size: int, dim: int
     )
     opened = open_graph(runtime, graph, inputs, output, precision=precision)
     return lambda photos: opened.run({IMAGES: photos})
+
+
+def emulate(graph: bytes) -> Encode:
+    """A graph for TensorRT as a function of photos, run by ONNX Runtime: what rounding costs, not how fast it is."""
+    session = open_session(graph, available_cores())
+    return lambda photos: np.asarray(session.run(None, {IMAGES: photos})[0], np.float32)
 
 
 def embed(encode: Encode, squares: Squares) -> Vectors:
@@ -217,8 +272,8 @@ def gate_photos(
     """
     collection = read_collection(data / collection_name)
     train, val = read_photos(collection, "train"), read_photos(collection, "val")
-    chosen = _stratified(train, per_class)
-    calibration = _squares(train.take(chosen), size)
+    chosen = stratified(train, per_class)
+    calibration = squares_of(train.take(chosen), size)
     vectors = labels(collection)
 
     def accuracies(embeddings: Vectors) -> dict[str, float]:
@@ -227,12 +282,23 @@ def gate_photos(
     return GatePhotos(
         calibration,
         hashlib.sha256(calibration.tobytes()).hexdigest(),
-        _squares(val, size),
+        squares_of(val, size),
         accuracies,
+        _one_photo(collection, val),
     )
 
 
-def _stratified(photos: Photos, per_class: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _one_photo(collection: Collection, photos: Photos) -> dict[str, float]:
+    """The most that one photo weighs in the mean per-class accuracy of its task, in points: one of the rarest class."""
+    weights = {}
+    for number, task in enumerate(collection.tasks):
+        counts = np.unique(photos.label[photos.task == number], return_counts=True)[1]
+        if len(counts):
+            weights[task.name] = 100 / len(counts) / float(counts.min())
+    return weights
+
+
+def stratified(photos: Photos, per_class: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Numbers of some photos of each class, drawn by a fixed seed."""
     generator = np.random.default_rng(0)
     chosen: list[int] = []
@@ -242,5 +308,6 @@ def _stratified(photos: Photos, per_class: int) -> np.ndarray[tuple[int], np.dty
     return np.array(sorted(chosen), np.int64)
 
 
-def _squares(photos: Photos, size: int) -> Squares:
+def squares_of(photos: Photos, size: int) -> Squares:
+    """Photos as the encoder wants them, uint8 (N, S, S, 3)."""
     return np.stack([preprocess(rgb, size) for rgb in photos.rgb])

@@ -157,6 +157,55 @@ def read_photos(collection: Collection, split: str, progress: Callable[[Task], N
     return Photos(tuple(rgb), table[:, 0], table[:, 1], digest.hexdigest())
 
 
+def read_joined(
+    data: Path, names: Sequence[str], split: str, progress: Callable[[Task], None] | None = None
+) -> tuple[Collection, Photos]:
+    """Read several collections as one; labels that they share are one label.
+
+    Args:
+        data: root of the data.
+        names: folders under it.
+        split: as in `read_photos`, which also says what is raised.
+        progress: called after each task.
+    """
+    parts = [read_collection(data / name) for name in names]
+    collection = join(parts, data)
+    number = {label: row for row, label in enumerate(collection.labels)}
+    photos, first = [], 0
+    for part in parts:
+        own = read_photos(part, split, progress)
+        renumbered = np.array([number[label] for label in part.labels], dtype=np.int64)[own.label]
+        photos.append(Photos(own.rgb, own.task + first, renumbered, own.sha256))
+        first += len(part.tasks)
+    if len(photos) == 1:
+        return collection, photos[0]
+    sha256 = hashlib.sha256("".join(own.sha256 for own in photos).encode()).hexdigest()
+    rgb = tuple(picture for own in photos for picture in own.rgb)
+    joined = Photos(
+        rgb, np.concatenate([own.task for own in photos]), np.concatenate([own.label for own in photos]), sha256
+    )
+    return collection, joined
+
+
+def join(parts: Sequence[Collection], root: Path) -> Collection:
+    """Several collections as one, with their tasks in order.
+
+    Raises:
+        DataError: two tasks have one name.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    tasks = tuple(task for part in parts for task in part.tasks)
+    names = [task.name for task in tasks]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"two collections have a task {twice}; accepted: collections without a task in common")
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    number = {label: row for row, label in enumerate(labels)}
+    rows = tuple(tuple(number[part.labels[row]] for row in own) for part in parts for own in part.rows)
+    return Collection(root, "+".join(part.name for part in parts), tasks, labels, rows)
+
+
 def hold_out(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:
     """Split photos at random, class by class, into those to train on and those to judge choices by.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from agriclip_edge.files import atomic_write
 from agriclip_edge.labels.pack import Label
 from agriclip_edge.labels.prompts import Embedder, embed_labels
 
+from .captions import captions_for
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import EncoderConfig
-from .data import Collection, Photos, hold_out, read_collection, read_photos
-from .evaluate import evaluate
+from .data import Collection, Photos, hold_out, read_collection, read_joined
+from .evaluate import Table, evaluate
 from .fit import Fit, embedder
+from .general import General
 from .image_tower import ImageTower
 from .picture import draw_history
 from .progress import StatusLine
@@ -48,32 +50,38 @@ def train_encoder(
     text: Embedder,
     status: StatusLine,
     dev: float = 0,
+    *,
+    fresh: bool = True,
+    know: Callable[[Photos], General] | None = None,
 ) -> None:
     """Train, or go on where ``output`` was left.
 
     Args:
-        data: root of the data; its ``alive-mini`` is used.
+        data: root of the data, with the recipe's collections.
         output: folder for the checkpoint, the log and its picture; made when missing.
         config: the recipe.
-        tower: with pretrained weights.
+        tower: to begin with.
         text: embeds prompts; defines the text space.
         status: tells how far it is.
         dev: share of the training photos that is held out, to judge choices by, in place of ``val``.
+        fresh: the tower has pretrained weights but no head yet; else it goes on as it is.
+        know: what is known of the training photos in general, for a recipe that keeps it.
 
     Raises:
         DataError: the data are incomplete.
         UsageError: ``output`` holds a run of another recipe or other data.
     """
-    collection = read_collection(data / COLLECTION)
-    photos = read_photos(collection, "train", lambda task: status.say(f"read {task.name}"))
+    collection, photos = read_joined(data, config.collections, "train", lambda task: status.say(f"read {task.name}"))
     if dev > 0:
         photos, held = hold_out(photos, dev, config.seed)
         judged = Judged("dev", held)
     else:
-        judged = Judged("val", read_photos(collection, "val"))
+        judged = Judged("val", read_joined(data, config.collections, "val")[1])
     texts = template_embeddings(text, collection, config.templates)
-    fit = Fit(config, tower, texts, collection, photos)
-    history = _begin(fit, output, {"config": asdict(config), "photos": photos.sha256})
+    told = torch.cat([texts, caption_embeddings(text, collection, config.captions, config.seed)])
+    general = know(photos) if know is not None and config.loss.general > 0 else None
+    fit = Fit(config, tower, told, collection, photos, general)
+    history = _begin(fit, output, {"config": asdict(config), "photos": photos.sha256}, fresh)
     while fit.epoch < len(config.sizes):
         started = time.monotonic()
         loss = fit.run_epoch(lambda step, steps, value: status.step(_done(fit, step), _total(fit), _text(fit, value)))
@@ -82,7 +90,10 @@ def train_encoder(
         model = fit.model()
         if fit.epoch % config.judge_every == 0 or fit.epoch == len(config.sizes):
             embed = embedder(model, config.input_size)
-            entry[judged.name] = evaluate(embed, label_vectors(texts).numpy(), collection, judged.photos).mean
+            table = evaluate(embed, label_vectors(texts).numpy(), collection, judged.photos)
+            entry[judged.name] = table.mean
+            if len(config.collections) > 1:
+                entry |= {f"{judged.name} {name}": mean for name, mean in _by_collection(table, data, config)}
         history.append(entry)
         status.say(json.dumps(entry))
         _save(fit, model, output, photos, history)
@@ -92,6 +103,18 @@ def template_embeddings(text: Embedder, collection: Collection, templates: tuple
     """Unit vectors of the collection's labels through each template alone: float32 (K, L, D)."""
     labels = [Label(label) for label in collection.labels]
     return torch.stack([torch.from_numpy(embed_labels(labels, [template], text)) for template in templates])
+
+
+def caption_embeddings(text: Embedder, collection: Collection, number: int, seed: int) -> Tensor:
+    """Unit vectors of captions, float32 (number, L, D): each set has one caption of each of the collection's labels."""
+    found = [captions_for(label, number, seed) for label in collection.labels] if number else []
+    sets = [[own[count % len(own)] for own in found] for count in range(number)]
+    dim = text.embed(["photo"]).shape[1]
+    return (
+        torch.stack([torch.from_numpy(text.embed(prompts)) for prompts in sets])
+        if sets
+        else torch.empty(0, len(collection.labels), dim)
+    )
 
 
 def label_vectors(texts: Tensor) -> Tensor:
@@ -111,10 +134,16 @@ def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
     return tower.eval(), description
 
 
-def _begin(fit: Fit, output: Path, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _by_collection(table: Table, data: Path, config: EncoderConfig) -> Iterator[tuple[str, float]]:
+    for name in config.collections:
+        own = {task.name for task in read_collection(data / name).tasks}
+        yield name, Table(tuple(result for result in table.results if result.task in own)).mean
+
+
+def _begin(fit: Fit, output: Path, identity: Mapping[str, Any], fresh: bool) -> list[dict[str, Any]]:
     """Restore the run in ``output`` when there is one, else start one; returns the history of its epochs."""
     if not (output / STATE).exists():
-        fit.start()
+        fit.start(fresh=fresh)
         return []
     tensors, description = read_checkpoint(output / STATE)
     if description["identity"] != json.loads(json.dumps(identity)):

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from agriclip_edge.imaging.decode import RGB
 
-from .data import Collection, Indices, Photos
+from .data import Collection, Photos
+from .evaluation.metrics import mean_per_class_accuracy as mean_per_class_accuracy
+from .evaluation.subjects import Vectors as Vectors
 
-Vectors = npt.NDArray[np.float32]  # (N, D), of length 1
 Embed = Callable[[Sequence[RGB]], Vectors]
 
 
@@ -91,13 +91,3 @@ def judge(
         accuracy = mean_per_class_accuracy(rows[cosines.argmax(axis=1)], photos.label[chosen])
         results.append(TaskResult(task.name, len(rows), len(chosen), accuracy))
     return Table(tuple(results))
-
-
-def mean_per_class_accuracy(predicted: Indices, actual: Indices) -> float:
-    """Mean over the classes that occur in ``actual`` of the share of their photos that is answered rightly.
-
-    Example:
-        >>> mean_per_class_accuracy(np.array([0, 0, 1]), np.array([0, 0, 2]))
-        0.5
-    """
-    return float(np.mean([(predicted[actual == label] == label).mean() for label in np.unique(actual)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,9 +21,12 @@ from .config import EncoderConfig
 from .data import Collection, Indices, Photos
 from .evaluate import Vectors
 from .image_tower import ImageTower
-from .losses import label_loss, membership
+from .losses import general_loss, label_loss, membership
 from .ridge import fit_head
 from .sampling import draw_order, photo_weights
+
+if TYPE_CHECKING:
+    from .general import General
 
 _INFERENCE_BATCH = 32
 Progress = Callable[[int, int, float], None]  # step, steps of the epoch, loss
@@ -35,7 +38,15 @@ class Fit:
     All chance is drawn from (seed, epoch, step): a run that was cut off and resumed takes the same course.
     """
 
-    def __init__(self, config: EncoderConfig, tower: ImageTower, texts: Tensor, collection: Collection, photos: Photos):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        tower: ImageTower,
+        texts: Tensor,
+        collection: Collection,
+        photos: Photos,
+        general: General | None = None,
+    ) -> None:
         """Begin a training.
 
         Args:
@@ -44,13 +55,16 @@ class Fit:
             texts: unit vectors of L labels through K templates, float32 (K, L, D).
             collection: the tasks that the photos belong to.
             photos: to train on.
+            general: knowledge of the photos that is to be kept.
         """
         self.config = config
         self.tower = tower
         self.tower.freeze(config.frozen_blocks)
         self.average = copy.deepcopy(tower).eval().requires_grad_(False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
+        self.general_log_scale = nn.Parameter(torch.tensor(math.log(config.general_scale)))
         self.epoch = 0  # epochs done
+        self._general = general
         self._texts = texts
         self._photos = photos
         self._members = membership(collection.rows, len(collection.labels))
@@ -63,8 +77,11 @@ class Fit:
         """Batches an epoch; a last smaller batch is left out, as BatchNorm would see too little."""
         return len(self._photos) // self.config.batch
 
-    def start(self) -> None:
-        """Set the head in closed form on the pretrained features."""
+    def start(self, *, fresh: bool) -> None:
+        """Begin the average; a ``fresh`` tower first gets its head in closed form on the pretrained features."""
+        if not fresh:
+            self.average.load_state_dict(self.tower.state_dict())
+            return
         self.tower.eval()
         features = embed_all(self.tower.features, self._photos.rgb, min(self.config.sizes))
         targets = nn.functional.normalize(self._texts.mean(dim=0), dim=-1)[torch.from_numpy(self._photos.label)]
@@ -104,6 +121,7 @@ class Fit:
             **prefixed("average", self.average.state_dict()),
             **prefixed("optimizer", optimizer_tensors(self._optimizer)),
             "log_scale": self.log_scale.detach(),
+            "general_log_scale": self.general_log_scale.detach(),
         }
 
     def restore(self, tensors: dict[str, Tensor], epoch: int) -> None:
@@ -113,6 +131,7 @@ class Fit:
         restore_optimizer(self._optimizer, unprefixed("optimizer", tensors))
         with torch.no_grad():
             self.log_scale.copy_(tensors["log_scale"])
+            self.general_log_scale.copy_(tensors["general_log_scale"])
         self.epoch = epoch
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -126,7 +145,7 @@ class Fit:
             },
             {"params": [p for p in learnt if p.ndim == 1], "lr": config.backbone_rate, "weight_decay": 0.0},
             {"params": list(self.tower.head.parameters()), "lr": config.head_rate, "weight_decay": config.weight_decay},
-            {"params": [self.log_scale], "lr": config.head_rate, "weight_decay": 0.0},
+            {"params": [self.log_scale, self.general_log_scale], "lr": config.head_rate, "weight_decay": 0.0},
         ]
 
     def _batches(self) -> Iterator[tuple[Tensor, Indices]]:
@@ -147,9 +166,14 @@ class Fit:
         for group, top in zip(self._optimizer.param_groups, self._rates):
             group["lr"] = top * rate
         label, task = torch.from_numpy(self._photos.label[chosen]), torch.from_numpy(self._photos.task[chosen])
-        texts = self._texts[step % len(self._texts)]  # the templates take turns
+        texts = self._texts[step % len(self._texts)]  # templates and captions take turns
         scale = self.log_scale.exp()
-        loss = label_loss(self.tower(images), texts, scale, label, task, self._members, self.config.loss)
+        vectors = self.tower(images)
+        loss = label_loss(vectors, texts, scale, label, task, self._members, self.config.loss)
+        if self._general is not None:
+            known = self._general.probabilities[torch.from_numpy(chosen)]
+            apart = general_loss(vectors, self._general.texts, self.general_log_scale.exp(), known)
+            loss = loss + self.config.loss.general * apart
         loss.backward()
         nn.utils.clip_grad_norm_(
             [p for group in self._optimizer.param_groups for p in group["params"]], self.config.clip

@@ -1,4 +1,4 @@
-"""What training minimises: the right label among all, among its task's own, and closeness to its text."""
+"""What training minimises: the right label among all and among its task's own, closeness to its text, old knowledge."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the three terms."""
+    """Weights of the terms."""
 
     all_labels: float = 0.5
     own_task: float = 1.0
     alignment: float = 0.5  # keeps photos near their texts, for labels that nobody trained on
+    general: float = 0.0  # keeps what the start weights knew of other things, in words
     smoothing: float = 0.1  # of both cross-entropies: some labels are wrong
 
 
@@ -42,6 +43,22 @@ def label_loss(
     among_own = masked_cross_entropy(logits, label, members[task], config.smoothing)
     apart = 1 - cosines.gather(1, label[:, None]).mean()
     return config.all_labels * among_all + config.own_task * among_own + config.alignment * apart
+
+
+def general_loss(images: Tensor, texts: Tensor, scale: Tensor, probabilities: Tensor) -> Tensor:
+    """How far photos have left what a classifier of other classes knew of them, through these classes' texts.
+
+    The divergence of Kullback and Leibler from the classifier's probabilities to the softmax of scaled cosines
+    (distillation, Hinton et al. 2015, section 2, with a text embedding in place of a student's own class weights).
+
+    Args:
+        images: unit vectors of photos, float32 (N, D).
+        texts: unit vectors of G other classes, float32 (G, D).
+        scale: logit scale of this term, a scalar.
+        probabilities: of the classifier, float32 (N, G).
+    """
+    told = (scale * (images @ texts.T)).log_softmax(dim=1)
+    return nn.functional.kl_div(told, probabilities, reduction="batchmean")
 
 
 def masked_cross_entropy(logits: Tensor, label: Tensor, mask: Tensor, smoothing: float) -> Tensor:

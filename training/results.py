@@ -14,8 +14,10 @@ from agriclip_edge.labels.prompts import Embedder
 from .calibration import Calibration, calibrate
 from .data import Task, read_collection, read_photos
 from .encoder import MODEL, label_vectors, load_tower, template_embeddings
-from .evaluate import Table, embed_photos, judge
+from .evaluate import Table, Vectors, embed_photos, judge
 from .fit import embedder
+
+CALIBRATED = "val"  # the only split that a temperature is fitted on: tasks never trained on calibrate nothing
 
 
 class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +30,7 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tasks: what was asked, with sources and licences of the photos.
         table: accuracy by task, each photo choosing among its own task's labels.
         among_all: the same with the labels of all tasks to choose among.
-        calibration: the temperature fitted on these photos.
+        calibration: the temperature fitted on these photos; None for another split than ``val``.
     """
 
     model: str
@@ -37,10 +39,12 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tasks: tuple[Task, ...]
     table: Table
     among_all: Table
-    calibration: Calibration
+    calibration: Calibration | None
 
 
-def judge_run(run: Path, data: Path, collection_name: str, split: str, text: Embedder) -> Results:
+def judge_run(
+    run: Path, data: Path, collection_name: str, split: str, text: Embedder, vectors: Vectors | None = None
+) -> Results:
     """Judge a run's model and write the record into the run's folder.
 
     Args:
@@ -49,6 +53,7 @@ def judge_run(run: Path, data: Path, collection_name: str, split: str, text: Emb
         collection_name: folder under it.
         split: which of its splits.
         text: embeds prompts, as in training.
+        vectors: of the split's photos in order, float32 (N, D), where they are at hand; None embeds them.
 
     Raises:
         DataError: the data are incomplete.
@@ -58,7 +63,8 @@ def judge_run(run: Path, data: Path, collection_name: str, split: str, text: Emb
     collection = read_collection(data / collection_name)
     photos = read_photos(collection, split)
     texts = label_vectors(template_embeddings(text, collection, tuple(description["config"]["templates"]))).numpy()
-    vectors = embed_photos(embedder(tower, description["config"]["input_size"]), photos)
+    if vectors is None:
+        vectors = embed_photos(embedder(tower, description["config"]["input_size"]), photos)
     results = Results(
         model=model_sha256(run),
         collection=collection.name,
@@ -66,7 +72,7 @@ def judge_run(run: Path, data: Path, collection_name: str, split: str, text: Emb
         tasks=collection.tasks,
         table=judge(vectors, texts, collection, photos),
         among_all=judge(vectors, texts, collection, photos, among_all=True),
-        calibration=calibrate(vectors, texts, collection, photos),
+        calibration=calibrate(vectors, texts, collection, photos) if split == CALIBRATED else None,
     )
     with atomic_write(run / f"results-{collection.name}-{split}.json") as file:
         file.write(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
@@ -89,6 +95,17 @@ def read_results(run: Path) -> list[Results]:
             raise UsageError(f"{path} judges another model than the one in {run}: judge it again")
         records.append(record)
     return records
+
+
+def calibration_of(results: Results) -> Calibration:
+    """The calibration of a record that has one.
+
+    Raises:
+        UsageError: it judges another split than ``val``.
+    """
+    if results.calibration is None:
+        raise UsageError(f"{results.collection} {results.split} calibrates nothing; accepted: a record of {CALIBRATED}")
+    return results.calibration
 
 
 def model_sha256(run: Path) -> str:

@@ -41,6 +41,15 @@ def write_collection(root: Path, seed: int = 0) -> None:
     (root / "tasks.json").write_text(json.dumps({"name": root.name, "tasks": tasks}), "utf-8")
 
 
+def rename_tasks(root: Path, prefix: str = "more-") -> None:
+    """Put ``prefix`` before the names of a collection's tasks, so that it can be joined with its like."""
+    document = json.loads((root / "tasks.json").read_text("utf-8"))
+    for task in document["tasks"]:
+        (root / f"{task['task']}.tar").rename(root / f"{prefix}{task['task']}.tar")
+        task["task"] = prefix + task["task"]
+    (root / "tasks.json").write_text(json.dumps(document), "utf-8")
+
+
 def add_photo(archive: tarfile.TarFile, split: str, label: str, number: int, data: bytes) -> None:
     """Add one file under the name that a collection gives it."""
     info = tarfile.TarInfo(f"{split}/{label.replace(' ', '_')}/{number:03d}.jpg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,7 +42,10 @@ class TensorSpec(Record, frozen=True):
 
 
 class Variant(Record, frozen=True):
-    """One image encoder graph: uint8 (N, S, S, 3) in, unit float32 (N, D) out."""
+    """One image encoder graph: uint8 (N, S, S, 3) in, unit float32 (N, D) out.
+
+    ``figures`` were measured by the export; ``limits`` are what a device may measure (``agriclip-edge verify``).
+    """
 
     name: str
     runtime: str
@@ -51,6 +54,7 @@ class Variant(Record, frozen=True):
     input: TensorSpec
     output: TensorSpec
     figures: dict[str, float] = {}
+    limits: dict[str, float] = {}
 
 
 class Preprocessing(Record, frozen=True):
@@ -61,7 +65,10 @@ class Preprocessing(Record, frozen=True):
 
 
 class TextEncoder(Record, frozen=True):
-    """The text encoder for labels typed in the field: token ids in, unit float32 (N, D) out."""
+    """The text encoder for labels typed in the field: token ids in, unit float32 (N, D) out.
+
+    ``tokenizer`` says what ``vocabulary`` holds: WordPiece's tokens, or the merges of CLIP's byte pairs.
+    """
 
     file: str
     vocabulary: str
@@ -69,6 +76,7 @@ class TextEncoder(Record, frozen=True):
     inputs: list[TensorSpec]
     output: TensorSpec
     templates: list[str]
+    tokenizer: Literal["wordpiece", "clip-bpe"] = "wordpiece"
 
 
 class PackEntry(Record, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import BundleError, BundleFault
+from ..errors import BundleError, BundleFault, RuntimeUnavailable
 from .reader import Bundle
 
 
@@ -47,7 +47,11 @@ def verify_bundle(path: str | os.PathLike[str] | None = None) -> Iterator[str]:
         if runtime not in RUNTIMES or find_spec(RUNTIMES[runtime]) is None:
             yield f"image     {variant.name} was not run: {variant.runtime} is not installed"
             continue
-        graph = open_graph(runtime, bundle.read(variant.file), [variant.input], variant.output)
+        try:
+            graph = open_graph(runtime, bundle.read(variant.file), [variant.input], variant.output)
+        except RuntimeUnavailable as reason:
+            yield f"image     {variant.name} was not run: {reason}"
+            continue
         check_unit(graph.run({variant.input.name: pictures}), dim, f"image encoder {variant.name}")
         yield f"image     {variant.name} runs and gives unit vectors of {dim} values"
     if manifest.text is not None:

@@ -9,7 +9,7 @@ import click
 import typer
 
 from .. import __version__
-from . import classify, doctor, embed, inspection, packs, prepare
+from . import bench, classify, doctor, embed, inspection, packs, prepare
 from .exits import DONE, INTERRUPTED, WRONG_USE, complain, guarded
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ app.command("info", epilog=inspection.INFO_EXAMPLES)(inspection.info)
 app.command("verify", epilog=inspection.VERIFY_EXAMPLES)(inspection.verify)
 app.add_typer(packs.app, name="packs")
 app.command("prepare", epilog=prepare.EXAMPLES)(prepare.prepare)
+app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

@@ -43,12 +43,12 @@ def _examine() -> dict[str, Any]:
     from ..errors import AgriclipError
     from ..files import home
     from ..runtimes import available_cores
-    from ..runtimes.cpu import cpu_flags, cpu_name
+    from ..runtimes.cpu import cpu_name, features
     from ..runtimes.cuda import device, has_nvidia_gpu
     from ..runtimes.tensorrt_api import version as tensorrt_version
     from .runlog import versions
 
-    found = versions()
+    found, cpu = versions(), features()
     missing: list[str] = []
     runtimes: dict[str, Any] = {}
     healthy = True
@@ -100,7 +100,8 @@ def _examine() -> dict[str, Any]:
             "cores": available_cores(),
             "memory": _memory(),
             "cpu": cpu_name(),
-            "cpu features": sorted(cpu_flags()) or ["unknown"],
+            "cpu features": sorted(cpu.present) or ["none that makes INT8 or 16-bit arithmetic fast"],
+            **({"cpu not said": sorted(cpu.unknown)} if cpu.unknown else {}),
         },
         "runtimes": runtimes,
         "accelerators": _accelerators(),

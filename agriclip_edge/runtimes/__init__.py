@@ -14,6 +14,8 @@ from ..errors import BundleError, BundleFault, RuntimeUnavailable
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from .compiled import CompiledGraphs
+
 _UNIT_TOLERANCE = 1e-3
 
 
@@ -35,6 +37,7 @@ def open_graph(
     threads: int | None = None,
     *,
     precision: str = "fp32",
+    compiled: CompiledGraphs | None = None,
 ) -> Graph:
     """Load a graph and hold it against its description.
 
@@ -45,19 +48,23 @@ def open_graph(
         output: what the graph must give.
         threads: cores that one run may use; None takes all that this process may run on.
         precision: what the runtime computes in where the graph leaves it open (``bf16`` in OpenVINO).
+        compiled: keeps what OpenVINO makes of the graph, for the next start; None keeps nothing.
 
     Raises:
         RuntimeUnavailable: the runtime is unknown or not installed.
         BundleError: the runtime cannot read the graph, or its inputs or output are not as described.
     """
     if runtime == "onnxruntime":
-        from .onnx import OnnxGraph
-
+        try:
+            from .onnx import OnnxGraph
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            raise RuntimeUnavailable(f"ONNX Runtime does not load: {reason}: pip install onnxruntime") from None
         return OnnxGraph(data, inputs, output, threads or available_cores())
     if runtime == "openvino":
         from .openvino import OpenVinoGraph
 
-        return OpenVinoGraph(data, inputs, output, threads or available_cores(), precision)
+        return OpenVinoGraph(data, inputs, output, threads or available_cores(), precision, compiled)
     if runtime == "tensorrt":
         from .tensorrt import open_engine
 

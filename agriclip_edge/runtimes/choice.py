@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shlex
 import time
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ import numpy as np
 from ..errors import RuntimeUnavailable, UsageError
 from ..files import atomic_write, home
 from . import RUNTIMES, Graph, open_graph
-from .cpu import cpu_name, int8_is_exact
+from .compiled import CompiledGraphs
+from .cpu import cpu_name, features, why_not
 from .cuda import has_nvidia_gpu
 from .engines import PREPARE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..bundle.manifest import Variant
     from ..bundle.reader import Bundle
 
@@ -73,14 +77,15 @@ def open_image_encoder(bundle: Bundle, runtime: str | None, threads: int) -> Ima
         for variant in variants:
             if variant.runtime == "tensorrt":
                 try:
-                    return ImageEncoder(variant, _open(bundle, variant, threads))
+                    return ImageEncoder(variant, open_variant(bundle, variant, threads))
                 except RuntimeUnavailable as reason:
                     passed_over[variant.name] = str(reason).replace(PREPARE, prepare_line(bundle, variant))
     note = _in_words(variants, passed_over)
-    usable = _sift(others, passed_over)
-    if not usable:
+    usable = sift(others, passed_over)
+    fastest = _open_fastest(bundle, usable, threads, passed_over)
+    if fastest is None:
         raise RuntimeUnavailable(_in_words(variants, passed_over))
-    variant, graph = _open_fastest(bundle, usable, threads)
+    variant, graph = fastest
     return ImageEncoder(variant, graph, passed_over, f"ran on {variant.runtime}, since {note}" if note else None)
 
 
@@ -89,23 +94,38 @@ def _in_words(variants: list[Variant], passed_over: dict[str, str]) -> str:
     return "; ".join(f"{name} ({runtimes[name]}): {reason}" for name, reason in passed_over.items())
 
 
-def _open_fastest(bundle: Bundle, usable: list[Variant], threads: int) -> tuple[Variant, Graph]:
-    """The fastest of the variants that can run here: the remembered one, or measured now."""
-    memory = home() / _MEMORY
-    if len(usable) == 1 or not _writable(memory.parent):
-        return usable[0], _open(bundle, usable[0], threads)
+def _open_fastest(
+    bundle: Bundle, usable: list[Variant], threads: int, passed_over: dict[str, str]
+) -> tuple[Variant, Graph] | None:
+    """The fastest of the variants that can run here: the remembered one, or measured now; None when none opens."""
+    folder = _kept_in()
+    if len(usable) < 2 or folder is None:
+        return next(_opened(bundle, usable, threads, passed_over), None)
+    memory = folder / _MEMORY
     key = _key(bundle, usable, threads)
     known = _read(memory)
-    remembered = known.get(key, {}).get("variant")
-    for variant in usable:
-        if variant.name == remembered:
-            return variant, _open(bundle, variant, threads)
-    graphs = {variant.name: _open(bundle, variant, threads) for variant in usable}
-    spent = _measure(graphs, bundle, usable)
-    chosen = _fastest(usable, spent)
-    known[key] = {"variant": chosen.name, "milliseconds": spent}
+    remembered = [variant for variant in usable if variant.name == known.get(key, {}).get("variant")]
+    for found in _opened(bundle, remembered, threads, passed_over):
+        return found
+    graphs = list(_opened(bundle, usable, threads, passed_over))
+    if len(graphs) < 2:
+        return graphs[0] if graphs else None
+    spent = _measure(graphs, bundle)
+    chosen = _fastest(graphs, spent)
+    known[key] = {"variant": chosen[0].name, "milliseconds": spent}
     _write(memory, dict(list(known.items())[-_REMEMBERED:]))
-    return chosen, graphs[chosen.name]
+    return chosen
+
+
+def _opened(
+    bundle: Bundle, variants: list[Variant], threads: int, passed_over: dict[str, str]
+) -> Iterator[tuple[Variant, Graph]]:
+    """The variants that open; why a runtime refuses one goes into ``passed_over``."""
+    for variant in variants:
+        try:
+            yield variant, open_variant(bundle, variant, threads)
+        except RuntimeUnavailable as reason:
+            passed_over[variant.name] = str(reason)
 
 
 def _asked_for(bundle: Bundle, runtime: str | None) -> list[Variant]:
@@ -117,55 +137,66 @@ def _asked_for(bundle: Bundle, runtime: str | None) -> list[Variant]:
     return chosen
 
 
-def _sift(variants: list[Variant], passed_over: dict[str, str]) -> list[Variant]:
-    """Variants that can run on this CPU; why the others cannot goes into ``passed_over``."""
+def sift(variants: list[Variant], passed_over: dict[str, str]) -> list[Variant]:
+    """Variants that can run on this CPU; why the others cannot goes into ``passed_over``, by their names."""
     usable = []
     for variant in variants:
         if variant.runtime not in RUNTIMES:
-            passed_over[variant.name] = f"runtime {variant.runtime!r} is unknown to this version"
+            reason: str | None = f"runtime {variant.runtime!r} is unknown to this version"
         elif find_spec(RUNTIMES[variant.runtime]) is None:
-            passed_over[variant.name] = f'not installed: pip install "agriclip-edge[{variant.runtime}]"'
-        elif variant.precision == "int8" and not int8_is_exact():
-            passed_over[variant.name] = "this CPU has no VNNI, without which INT8 sums overflow"
-        elif variant.precision == "bf16" and not _computes_bf16():
-            passed_over[variant.name] = "this CPU does not compute in bf16"
+            reason = f'not installed: pip install "agriclip-edge[{variant.runtime}]"'
+        elif variant.precision in ("int8", "int8-s8s8", "bf16"):  # reading the CPU's features costs a millisecond
+            reason = why_not(variant.precision, platform.machine(), features())
         else:
+            reason = None
+        if reason is None:
             usable.append(variant)
+        else:
+            passed_over[variant.name] = reason
     return usable
 
 
-def _computes_bf16() -> bool:
-    from .cpu import cpu_flags
+def open_variant(bundle: Bundle, variant: Variant, threads: int) -> Graph:
+    """Load one image encoder as it is run here, with what earlier starts have compiled.
 
-    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+    Raises:
+        RuntimeUnavailable: its runtime cannot run it here.
+        BundleError: its graph is broken.
+    """
+    data, folder = bundle.read(variant.file), _kept_in()
+    compiled = CompiledGraphs(folder) if folder is not None else None
+    return open_graph(
+        variant.runtime,
+        data,
+        [variant.input],
+        variant.output,
+        threads,
+        precision=variant.precision,
+        compiled=compiled,
+    )
 
 
-def _open(bundle: Bundle, variant: Variant, threads: int) -> Graph:
-    data = bundle.read(variant.file)
-    return open_graph(variant.runtime, data, [variant.input], variant.output, threads, precision=variant.precision)
-
-
-def _measure(graphs: dict[str, Graph], bundle: Bundle, variants: list[Variant]) -> dict[str, float]:
+def _measure(graphs: list[tuple[Variant, Graph]], bundle: Bundle) -> dict[str, float]:
     """Median milliseconds of one photo by variant; the variants take turns, so that all meet the same noise."""
-    size = bundle.manifest.preprocessing.size
     import statistics
 
+    size = bundle.manifest.preprocessing.size
     photo = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-    spent: dict[str, list[float]] = {variant.name: [] for variant in variants}
+    spent: dict[str, list[float]] = {variant.name: [] for variant, _ in graphs}
     for turn in range(_ROUNDS + 1):
-        for variant in variants:
+        for variant, graph in graphs:
             start = time.perf_counter()
-            graphs[variant.name].run({variant.input.name: photo})
+            graph.run({variant.input.name: photo})
             if turn > 0:
                 spent[variant.name].append((time.perf_counter() - start) * 1e3)
     return {name: round(statistics.median(times), 3) for name, times in spent.items()}
 
 
-def _fastest(variants: list[Variant], milliseconds: dict[str, float]) -> Variant:
-    best = variants[0]
-    for variant in variants[1:]:
-        if milliseconds[variant.name] * _GAIN < milliseconds[best.name]:
-            best = variant
+def _fastest(graphs: list[tuple[Variant, Graph]], milliseconds: dict[str, float]) -> tuple[Variant, Graph]:
+    best = graphs[0]
+    for found in graphs[1:]:
+        if milliseconds[found[0].name] * _GAIN < milliseconds[best[0].name]:
+            best = found
     return best
 
 
@@ -184,9 +215,14 @@ def _key(bundle: Bundle, variants: list[Variant], threads: int) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _writable(folder: Path) -> bool:
+def _kept_in() -> Path | None:
+    """The user's data folder; None where nothing can be kept."""
+    try:
+        folder = home()
+    except UsageError:  # a container's user without a home: photos are answered all the same
+        return None
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return existing.is_dir() and os.access(existing, os.W_OK)
+    return folder if existing.is_dir() and os.access(existing, os.W_OK) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -81,9 +81,7 @@ def build(
         parser = trt.OnnxParser(network, own_log)  # the weights live in it until the engine is built
         if not parser.parse(graph) or network.num_inputs == 0 or network.num_outputs == 0:
             raise _unreadable(parser, heard)
-        config = builder.create_builder_config()
-        config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa where the graph says 23
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+        config = _config(builder, workspace)
         config.add_optimization_profile(_profile(builder, network, max_batch, max_length))
         config.progress_monitor = monitor
         measured = None if "rtx" in trt.__name__ else _set_timing_cache(config, timing_cache)
@@ -164,6 +162,14 @@ def _interruptible(monitor: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, former)
+
+
+def _config(builder: Any, workspace: int) -> Any:
+    trt = api()
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa where the graph says 23
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+    return config
 
 
 def _profile(builder: Any, network: Any, max_batch: int, max_length: int) -> Any:

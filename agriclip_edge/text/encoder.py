@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..bundle.reader import Bundle
-from ..errors import LabelError
+from ..errors import BundleError, BundleFault, LabelError
 from ..runtimes import Graph, check_unit, open_graph
-from .tokenizer import WordPiece
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from .clip_tokenizer import ClipBpe
+    from .tokenizer import WordPiece
 
 _BATCH = 64  # prompts a run: bounds the memory of attention
 
@@ -34,8 +36,14 @@ class TextEncoder:
         self.templates = tuple(text.templates)
         self._max_tokens = text.max_tokens
         self._dim = bundle.manifest.embedding_dim
-        self._tokenizer = WordPiece(bundle.read(text.vocabulary))
+        self._tokenizer = open_tokenizer(text.tokenizer, bundle.read(text.vocabulary))
         self._graph: Graph = open_graph("onnxruntime", bundle.read(text.file), text.inputs, text.output, threads)
+        self._inputs = [spec.name for spec in text.inputs]
+        # A graph that sees its padding takes texts of one length alone; the others run as long as the longest text.
+        self._lengths = {length for spec in text.inputs for length in spec.shape[1:] if length is not None}
+        if not self._lengths <= {text.max_tokens}:
+            message = f"the text encoder takes texts of {max(self._lengths)} tokens; max_tokens is {text.max_tokens}"
+            raise BundleError(BundleFault.GRAPH_MISMATCH, message)
 
     def embed(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed prompts.
@@ -65,11 +73,31 @@ class TextEncoder:
         return vectors
 
     def _run(self, tokens: list[list[int]]) -> npt.NDArray[np.float32]:
-        longest = max(len(ids) for ids in tokens)
+        longest = max([len(ids) for ids in tokens] + [*self._lengths])
         input_ids = np.full((len(tokens), longest), self._tokenizer.pad, np.int64)
         mask = np.zeros((len(tokens), longest), np.int64)
         for row, ids in enumerate(tokens):
             input_ids[row, : len(ids)] = ids
             mask[row, : len(ids)] = 1
-        vectors = self._graph.run({"input_ids": input_ids, "attention_mask": mask})
+        given = {"input_ids": input_ids, "attention_mask": mask}
+        vectors = self._graph.run({name: given[name] for name in self._inputs if name in given})
         return check_unit(vectors, self._dim, "text encoder")
+
+
+def open_tokenizer(kind: str, vocabulary: bytes) -> WordPiece | ClipBpe:
+    """The tokenizer that a bundle's manifest names.
+
+    Args:
+        kind: ``wordpiece`` or ``clip-bpe``.
+        vocabulary: its file.
+
+    Raises:
+        BundleError: the vocabulary is broken.
+    """
+    if kind == "clip-bpe":
+        from .clip_tokenizer import ClipBpe
+
+        return ClipBpe(vocabulary)
+    from .tokenizer import WordPiece
+
+    return WordPiece(vocabulary)

@@ -1,14 +1,17 @@
-"""Our WordPiece gives the ids of the ``tokenizers`` package, for the vocabulary that ships."""
+"""Our tokenizers give the ids of the ``tokenizers`` package and of open_clip."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 import unicodedata
 
+import ftfy
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece as TheirWordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -16,7 +19,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from agriclip_edge import Bundle
+from agriclip_edge.text.clip_tokenizer import ClipBpe, clean
 from agriclip_edge.text.tokenizer import WordPiece
+from export.open_clip_model import standard_merges
 
 CROPS = "maize|bean|cassava|mango|sugarcane|pearl millet|teff|groundnut|açaí|jalapeño|quinoa|rooibos|café arabica"
 PARTS = "leaf|fruit|stem|root|seedling|canopy|ear|pod|flower"
@@ -176,3 +181,78 @@ def test_the_late_ideographs_are_words_here(ours: WordPiece, theirs: Tokenizer) 
     for code in LATE:
         assert ours.encode(f"a{chr(code)}") == ours.encode(f"a {chr(code)}")
         assert theirs.encode(f"a{chr(code)}").ids != ours.encode(f"a{chr(code)}")
+
+
+# CLIP's byte pairs against open_clip's own tokenizer. Mojibake apart, whose repair we leave out; a text that ftfy would
+# repair is found by asking ftfy itself.
+
+
+@pytest.fixture(scope="module")
+def clip_ours() -> ClipBpe:
+    return ClipBpe(standard_merges())
+
+
+@pytest.fixture(scope="module")
+def clip_theirs() -> SimpleTokenizer:
+    return SimpleTokenizer()
+
+
+def same_clip(text: str, ours: ClipBpe, theirs: SimpleTokenizer) -> None:
+    expected = [theirs.sot_token_id, *theirs.encode(text), theirs.eot_token_id]
+    assert ours.encode(text) == expected, ascii(text)
+
+
+def mojibake(text: str) -> bool:
+    return any(ftfy.fix_encoding(part) != part for part in (text, html.unescape(text), clean(text)))
+
+
+def test_clip_ids_are_those_of_open_clip(clip_ours: ClipBpe, clip_theirs: SimpleTokenizer) -> None:
+    assert clip_ours.ids == clip_theirs.encoder
+    assert len(clip_ours) == 49408
+
+
+def test_clip_phrases_of_the_field(clip_ours: ClipBpe, clip_theirs: SimpleTokenizer) -> None:
+    things = [f"{crop} {part}" for crop, part in itertools.product(CROPS.split("|"), PARTS.split("|"))]
+    for template, state, thing in itertools.product(TEMPLATES, STATES.split("|"), things):
+        same_clip(template.format(state.format(thing)), clip_ours, clip_theirs)
+
+
+@pytest.mark.parametrize("text", HARD.values(), ids=list(HARD))
+def test_clip_hard_texts(text: str, clip_ours: ClipBpe, clip_theirs: SimpleTokenizer) -> None:
+    for written in (text, text.upper(), f"leaf{text}rust {text},{text}"):
+        same_clip(written, clip_ours, clip_theirs)
+
+
+@given(st.text(st.sampled_from(PROMISED), max_size=40))
+def test_clip_any_text(clip_ours: ClipBpe, clip_theirs: SimpleTokenizer, text: str) -> None:
+    assume(not mojibake(text))
+    same_clip(text, clip_ours, clip_theirs)
+
+
+TROUBLE = [
+    *"aeiou rst,.#&;'’“ﬁＡſ",
+    "&amp;",
+    "&eacute;",
+    "&NTILDE;",
+    "&#233;",
+    "<b>",
+    "'LL",
+    "<end_of_text>",
+    "\x1b[1m",
+]
+
+
+@given(st.lists(st.sampled_from([*TROUBLE, "leaf", "\u0301", "\u200d", "稲", "ß", "İ", "Σ", "\u0345"]), max_size=20))
+def test_clip_any_text_of_likely_trouble(clip_ours: ClipBpe, clip_theirs: SimpleTokenizer, text: list[str]) -> None:
+    assume(not mojibake("".join(text)))
+    same_clip("".join(text), clip_ours, clip_theirs)
+
+
+def test_clip_every_character(clip_ours: ClipBpe, clip_theirs: SimpleTokenizer) -> None:
+    """Every character that is promised, between letters and before capitals; of ideographs one in 64."""
+    characters = [one for one in PROMISED if ord(one) % 64 == 0 or not IDEOGRAPHS.match(one)]
+    assert len(characters) > 8_000
+    for start in range(0, len(characters), 16):
+        text = " ".join(f"a{one}b {one}" for one in characters[start : start + 16])
+        if not mojibake(text):
+            same_clip(text, clip_ours, clip_theirs)

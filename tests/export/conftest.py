@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
+from export.graphs import IMAGES, graph_bytes
+from export.image_encoder import made_photos
+from export.tracing import trace
 from training.config import EncoderConfig
 from training.encoder import train_encoder
 from training.image_tower import ImageTower
@@ -46,3 +51,43 @@ def run(text_tower: TextTower, tmp_path_factory: pytest.TempPathFactory) -> Path
     train_encoder(root, root / "run", config, tower, text_tower, StatusLine(Console(quiet=True)))
     judge_run(root / "run", root, "alive-mini", "val", text_tower)
     return root / "run"
+
+
+class Small(nn.Module):
+    """Four convolutions, one of them depthwise with channels of very different ranges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU6(),
+            nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU6(),
+            nn.Conv2d(16, 32, 1), nn.ReLU6(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU6(),
+        )  # fmt: skip
+        with torch.no_grad():
+            self.layers[2].weight *= torch.logspace(-2, 1, 16)[:, None, None, None]
+        self.head = nn.Linear(32, 16)
+        with torch.no_grad():  # photos lie apart from each other, so that a cosine tells a change
+            self.head.bias.copy_(
+                -0.8 * self.head.weight @ self.features(torch.from_numpy(made_photos(64, 32))).mean(dim=0)
+            )
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.layers(pixels).mean(dim=(2, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(self.head(self.features(images)), dim=-1)
+
+
+@pytest.fixture(scope="session")
+def exact() -> bytes:
+    """The graph of `Small`, for photos of 32 pixels and embeddings of 16 values."""
+    example = torch.from_numpy(made_photos(2, 32))
+    return graph_bytes(trace(Small().eval(), {IMAGES: example}, {IMAGES: {0: "N"}}), {}, {})
+
+
+@pytest.fixture(scope="session")
+def squares() -> np.ndarray:
+    return made_photos(64, 32)

@@ -20,7 +20,7 @@ from export.text_encoder import export_text_encoder
 from export.variants import choose
 from training.data import read_collection, read_photos
 from training.evaluate import evaluate
-from training.results import read_results
+from training.results import calibration_of, read_results
 from training.text_tower import TextTower
 
 CONFIG = BundleConfig("made", "3", "made by a test", choose(["cpu-float"]))
@@ -48,7 +48,7 @@ def test_it_answers_as_the_model_did(bundle: Path, run: Path) -> None:
 def test_its_manifest_tells_what_it_was_made_from(bundle: Path, run: Path) -> None:
     judged = read_results(run)[0]
     manifest = Bundle.open(bundle).manifest
-    assert manifest.temperature == pytest.approx(judged.calibration.temperature, abs=1e-5)
+    assert manifest.temperature == pytest.approx(calibration_of(judged).temperature, abs=1e-5)
     assert manifest.sources["checkpoint"] == judged.model
     assert manifest.image[0].figures["accuracy"] == pytest.approx(judged.table.mean, abs=1e-4)
 
@@ -95,7 +95,13 @@ def test_the_card_tells_accuracy_sources_and_limits(bundle: Path, run: Path) -> 
     for result in judged.table.results:
         figures = f"{result.photos} | {result.classes} | {100 * result.chance:.1f} | {100 * result.accuracy:.1f}"
         assert f"| {result.task} | {figures} |" in card
-    for words in ("made by code", "CC0-1.0", "## Limits", "## Calibration", f"{judged.calibration.temperature:.4f}"):
+    for words in (
+        "made by code",
+        "CC0-1.0",
+        "## Limits",
+        "## Calibration",
+        f"{calibration_of(judged).temperature:.4f}",
+    ):
         assert words in card
 
 
@@ -143,5 +149,6 @@ def test_a_variant_beyond_its_budget_is_named_and_nothing_is_written(
 
 def test_an_unknown_variant_is_refused() -> None:
     assert choose([])[0].name == "cpu-int8"
-    with pytest.raises(UsageError, match="no variant is called 'gpu'; accepted: cpu-int8, cpu-float"):
+    assert [plan.name for plan in choose(["tensorrt", "cpu-float"])] == ["cpu-float", "tensorrt-fp16", "tensorrt-int8"]
+    with pytest.raises(UsageError, match="no variant or runtime is called 'gpu'; accepted: onnxruntime, cpu-int8"):
         choose(["gpu"])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from agriclip_edge.errors import LabelError
-from training.data import DataError, hold_out, read_collection, read_photos
-from training.synthetic import add_photo, write_collection
+from training.data import DataError, hold_out, read_collection, read_joined, read_photos
+from training.synthetic import add_photo, rename_tasks, write_collection
 
 
 def edit_tasks(root: Path, change: Callable[[Any], None]) -> None:
@@ -148,3 +148,24 @@ def test_holds_out_the_same_share_of_every_class(data: Path) -> None:
     assert again.sha256 == kept.sha256 != other.sha256
     seen = {rgb.tobytes() for rgb in kept.rgb}
     assert not any(rgb.tobytes() in seen for rgb in held.rgb)
+
+
+def test_joined_collections_share_labels_and_keep_their_order(tmp_path: Path) -> None:
+    write_collection(tmp_path / "first", seed=1)
+    write_collection(tmp_path / "second", seed=2)
+    rename_tasks(tmp_path / "second")
+    collection, photos = read_joined(tmp_path, ("second", "first"), "val")
+    single = [read_photos(read_collection(tmp_path / name), "val") for name in ("second", "first")]
+    assert len(collection.tasks) == 4 and len(collection.labels) == 5  # the labels of both are the same five
+    assert collection.rows[:2] == collection.rows[2:]
+    assert len(photos) == sum(map(len, single))
+    assert np.array_equal(photos.rgb[len(single[0])], single[1].rgb[0])
+    assert photos.task.tolist() == [*single[0].task.tolist(), *(single[1].task + 2).tolist()]
+    assert photos.sha256 not in {part.sha256 for part in single}
+
+
+def test_two_tasks_of_one_name_are_not_joined(tmp_path: Path) -> None:
+    write_collection(tmp_path / "first")
+    write_collection(tmp_path / "second")
+    with pytest.raises(DataError, match="two collections have a task fruit"):
+        read_joined(tmp_path, ("first", "second"), "val")

@@ -15,10 +15,13 @@ from agriclip_edge.text.encoder import TextEncoder
 from training.checkpoint import read_checkpoint
 from training.cli import main
 from training.config import EncoderConfig
+from training.data import Photos
 from training.encoder import MODEL, STATE, load_tower, train_encoder
+from training.general import General
 from training.image_tower import ImageTower, load_imagenet
 from training.progress import StatusLine
 from training.results import judge_run, read_results
+from training.synthetic import rename_tasks, write_collection
 
 CONFIG = EncoderConfig.tiny()
 
@@ -119,3 +122,31 @@ def test_wrong_input_ends_in_one_line_and_code_2(
     assert ended.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == "" and len(captured.err.splitlines()) == 1 and "has no config.json" in captured.err
+
+
+def test_a_finished_run_goes_on_over_more_collections_and_keeps_what_it_knew(
+    run: Path, text: TextEncoder, tmp_path: Path
+) -> None:
+    write_collection(tmp_path / "alive-mini")
+    write_collection(tmp_path / "alive-plus", seed=5)
+    rename_tasks(tmp_path / "alive-plus")
+    config = replace(
+        EncoderConfig.tiny(),
+        collections=("alive-mini", "alive-plus"),
+        captions=2,
+        loss=replace(EncoderConfig.tiny().loss, general=1.0),
+    )
+    tower, _ = load_tower(run)
+    asked = []
+
+    def know(photos: Photos) -> General:
+        asked.append(len(photos))
+        texts = torch.from_numpy(text.embed(["leaf", "soil", "sky"]))
+        return General(texts, torch.full((len(photos), 3), 1 / 3))
+
+    status = StatusLine(Console(quiet=True))
+    train_encoder(tmp_path, tmp_path / "run", config, tower, text, status, fresh=False, know=know)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert asked == [120]  # the training photos of both
+    assert log[-1]["val alive-mini"] > 0.8 and log[-1]["val alive-plus"] > 0.8
+    assert log[-1]["val"] == pytest.approx((log[-1]["val alive-mini"] + log[-1]["val alive-plus"]) / 2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from training.losses import LossConfig, label_loss, masked_cross_entropy, membership
+from training.losses import LossConfig, general_loss, label_loss, masked_cross_entropy, membership
 
 
 @pytest.fixture
@@ -56,3 +56,14 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     torch.testing.assert_close(loss(alignment=1), 1 - (images * texts[label]).sum(dim=1).mean())
     total = loss(all_labels=2) + loss(own_task=3) + loss(alignment=4)
     torch.testing.assert_close(loss(all_labels=2, own_task=3, alignment=4), total)
+
+
+def test_general_loss_is_zero_where_photos_say_what_the_classifier_said() -> None:
+    texts = torch.eye(4)
+    images = normalize(torch.tensor([[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]), dim=1)
+    scale = torch.tensor(7.0)
+    same = (scale * images @ texts.T).softmax(dim=1)
+    assert general_loss(images, texts, scale, same).item() == pytest.approx(0, abs=1e-6)
+    other = same.flip(0)
+    expected = (other * (other.log() - same.log())).sum(dim=1).mean()
+    assert general_loss(images, texts, scale, other).item() == pytest.approx(expected.item(), rel=1e-5)

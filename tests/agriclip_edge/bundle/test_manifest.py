@@ -113,6 +113,7 @@ EDITS: dict[str, tuple[Callable[[Manifest], None], BundleFault, str]] = {
         INVALID,
         "uses 'packs/other",
     ),
+    "a tokenizer that nobody knows": (put("text", "tokenizer", value="sentencepiece"), INVALID, "sentencepiece"),
     "a vocabulary that is not listed": (put("text", "vocabulary", value="vocab.txt"), INVALID, "uses 'vocab.txt'"),
     "a licence that is not listed": (put("licences", 0, "file", value="COPYING"), INVALID, "uses 'COPYING'"),
     "dimension 0": (put("embedding_dim", value=0), INVALID, "embedding_dim 0; accepted: 1 to 16384"),

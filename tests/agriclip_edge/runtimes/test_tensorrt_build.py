@@ -16,8 +16,8 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not install
 
 from agriclip_edge.runtimes.cuda import Device, device, has_nvidia_gpu
 from agriclip_edge.runtimes.tensorrt import TensorrtGraph
-from agriclip_edge.runtimes.tensorrt_api import version
-from agriclip_edge.runtimes.tensorrt_build import build, engine_key
+from agriclip_edge.runtimes.tensorrt_api import api, log, version
+from agriclip_edge.runtimes.tensorrt_build import _config, build, engine_key
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,14 @@ def test_the_image_encoder_builds(image: bytes) -> None:
 def test_the_text_encoder_builds(tiny_bundle: Path) -> None:
     built = build((tiny_bundle / "text" / "encoder.onnx").read_bytes(), max_length=16)
     assert len(built.engine) > 10_000
+
+
+def test_float32_is_computed_in_float32() -> None:
+    """Not in TF32, which TensorRT takes by itself: no gate has judged it."""
+    trt = api()
+    builder = trt.Builder(log())
+    assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)
+    assert not _config(builder, 1 << 20).get_flag(trt.BuilderFlag.TF32)
 
 
 def test_progress_grows_to_the_end(image: bytes) -> None:
