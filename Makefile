@@ -51,8 +51,8 @@ bench: $(DEV)/.ready $(RUNTIME)/.ready  ## measure everything again (minutes): b
 
 model: $(DEV)/.weights  ## train and export the shipped bundle again (an hour on two cores)
 	$(DEV)/bin/python -m training encoder --data "$(AGRICLIP_DATA)" --output runs/lite0
-	$(DEV)/bin/python -m export bundle --checkpoint runs/lite0 --data "$(AGRICLIP_DATA)" --variant cpu-float \
-	  --output agriclip_edge/default_bundle
+	$(DEV)/bin/python -m export bundle --checkpoint runs/lite0 --data "$(AGRICLIP_DATA)" --only cpu-int8 \
+	  --only cpu-float --only openvino --output agriclip_edge/default_bundle
 
 clean:  ## remove what the other targets have set up
 	rm -rf $(DEV) $(RUNTIME) $(RUNTIME310) build dist

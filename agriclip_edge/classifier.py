@@ -20,8 +20,8 @@ from .labels.lists import as_labels
 from .labels.pack import Label, LabelPack, merge
 from .labels.prompts import embed_labels
 from .labels.store import find_pack
-from .runtimes import available_cores, check_unit
-from .runtimes.choice import open_image_encoder
+from .runtimes import Graph, available_cores, check_unit
+from .runtimes.choice import open_image_encoder, open_variant
 from .text.encoder import TextEncoder
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ class Classifier:
         self.runtime = variant.runtime
         self.passed_over = encoder.passed_over
         self.note = encoder.note
+        self._variant = variant
         self._graph = encoder.graph
+        self._worker_graph: Graph | None = None
+        self._worker_lock = threading.Lock()
         self._input = variant.input.name
         expected = [None, self._size, self._size, 3], [None, bundle.manifest.embedding_dim]
         if (variant.input.shape, variant.output.shape) != expected or variant.input.dtype != "uint8":
@@ -265,13 +268,15 @@ class Classifier:
         if workers is not None and workers < 1:
             raise UsageError(f"workers is {workers}; accepted: at least 1")
 
+        workers = workers or self.threads
+        graph = self._graph if workers == 1 else self._open_worker_graph()
+
         def answer(photo: Photo | Prepared) -> Answer:
             try:
-                return self._classify(photo, self._pack, top_k, min_confidence)
+                return self._classify(photo, self._pack, top_k, min_confidence, graph)
             except (PhotoError, RuntimeUnavailable) as error:
                 return self._failed(photo, error)
 
-        workers = workers or self.threads
         if workers == 1:
             return map(answer, photos)
         from .parallel import ordered_map  # a single photo does not wait for the import of thread pools
@@ -313,15 +318,31 @@ class Classifier:
                 self._text = TextEncoder(self.bundle, self.threads)
             return self._text
 
-    def _encode(self, squares: RGB) -> npt.NDArray[np.float32]:
+    def _open_worker_graph(self) -> Graph:
+        """The encoder on one core, for several photos at once: a core that takes a photo all the way waits for none."""
+        if self.threads == 1 or self.runtime == "tensorrt":
+            return self._graph
+        with self._worker_lock:
+            if self._worker_graph is None:
+                self._worker_graph = open_variant(self.bundle, self._variant, 1)
+            return self._worker_graph
+
+    def _encode(self, squares: RGB, graph: Graph | None = None) -> npt.NDArray[np.float32]:
         """Unit vectors (N, D) of N inputs (N, S, S, 3)."""
-        vectors = self._graph.run({self._input: squares})
+        vectors = (graph or self._graph).run({self._input: squares})
         return check_unit(vectors, self.bundle.manifest.embedding_dim, "image encoder")
 
-    def _classify(self, photo: Photo | Prepared, pack: LabelPack, top_k: int, min_confidence: float) -> Answer:
+    def _classify(
+        self,
+        photo: Photo | Prepared,
+        pack: LabelPack,
+        top_k: int,
+        min_confidence: float,
+        graph: Graph | None = None,
+    ) -> Answer:
         ready = prepare(photo, self._size)
         start = time.perf_counter()
-        vector = self._encode(ready.square[np.newaxis])
+        vector = self._encode(ready.square[np.newaxis], graph)
         encoded = time.perf_counter()
         predictions = self._rank(vector, pack, top_k, min_confidence)[0]
         ranked = time.perf_counter()

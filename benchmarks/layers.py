@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 _WARM_UPS = 5
+_FUSED = re.compile(r"(_token_\d+)?_kernel_time$")  # what a profile adds to the name of a node
 _PRODUCTS = ("Gemm", "MatMul")
 
 
@@ -77,7 +79,10 @@ def layer_of(operator: str, inputs: Sequence[Sequence[int]], output: Sequence[in
         Layer(kind='pointwise 1×1', macs=6422528)
     """
     if operator.endswith("Conv"):  # its scales may lie between its two tensors, a sum behind them
-        weights = [shape for shape in inputs if len(shape) == 4][1]
+        images_and_weights = [shape for shape in inputs if len(shape) == 4]
+        if len(images_and_weights) < 2:  # a profile names no weights that were packed beforehand
+            return None
+        weights = images_and_weights[1]
         _, per_group, *kernel = weights
         side = "×".join(map(str, kernel))
         plain = "pointwise" if prod(kernel) == 1 else "convolution"
@@ -104,7 +109,7 @@ def profile(graph: bytes, size: int, threads: int, runs: int) -> list[Share]:
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the SDK runs it
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")  # as the SDK
         options.log_severity_level = 4
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
@@ -114,15 +119,16 @@ def profile(graph: bytes, size: int, threads: int, runs: int) -> list[Share]:
         for _ in range(_WARM_UPS + runs):
             session.run(None, {name: photo})
         events = json.loads(Path(session.end_profiling()).read_bytes())
-    return share_out(events, _WARM_UPS)
+    return share_out(events, _WARM_UPS, count_macs(graph))
 
 
-def share_out(events: Sequence[Mapping[str, Any]], skipped: int) -> list[Share]:
+def share_out(events: Sequence[Mapping[str, Any]], skipped: int, known: Mapping[str, Layer]) -> list[Share]:
     """Mean time of one run by kind of layer.
 
     Args:
         events: of ONNX Runtime's profile.
         skipped: runs at the beginning that do not count.
+        known: layers by their names in the graph; a layer that ONNX Runtime fused with its neighbours has another name.
     """
     spent: dict[tuple[str, str], list[float]] = defaultdict(list)
     layers: dict[tuple[str, str], Layer | None] = {}
@@ -131,7 +137,8 @@ def share_out(events: Sequence[Mapping[str, Any]], skipped: int) -> list[Share]:
             arguments = event["args"]
             key = (event["name"], arguments["op_name"])
             spent[key].append(event["dur"] / 1e3)
-            layers[key] = layer_of(key[1], _shapes(arguments["input_type_shape"]), _first(arguments))
+            layer = layer_of(key[1], _shapes(arguments["input_type_shape"]), _first(arguments))
+            layers[key] = layer or known.get(_FUSED.sub("", event["name"]))
     milliseconds: Counter[str] = Counter()
     nodes: Counter[str] = Counter()
     macs: Counter[str] = Counter()

@@ -68,7 +68,7 @@ def correct_bias(graph: bytes, photos: Photos, skip: int) -> bytes:
     biases: dict[str, str] = {}
     for node in [node for node in probe.graph.node if node.name in chosen]:
         array = numpy_helper.to_array(weights[node.input[1]])
-        scale = np.abs(array).max(axis=(1, 2, 3), keepdims=True) / 127
+        scale = np.maximum(np.abs(array).max(axis=(1, 2, 3), keepdims=True), 1e-12) / 127  # a channel may be dead
         error = np.rint(array / scale) * scale - array
         name = f"{node.output[0]}_error"
         probe.graph.initializer.append(numpy_helper.from_array(error.astype(np.float32), f"{name}_weight"))

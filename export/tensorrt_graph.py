@@ -29,6 +29,7 @@ _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 _ALWAYS_FLOAT32 = {"Resize": (1, 2)}  # inputs (regions, scales) whose type does not follow the data's
 _HALF_SCALES_OPSET = 19  # from here on QuantizeLinear takes float16
 _LARGEST_HALF = 65504.0
+_SMALLEST_HALF = 2.0**-24  # a scale must not become 0; a channel whose weights are that small is as good as dead
 _CALIBRATION_BATCH = 8
 
 
@@ -160,7 +161,8 @@ def _to_half(model: onnx.ModelProto) -> None:
     for node in body:
         for place, name in enumerate(node.input):
             if name in weights and name in floats and place not in _ALWAYS_FLOAT32.get(node.op_type, ()):
-                halved.setdefault(name, _half(weights[name], f"{name}_half"))
+                least = _SMALLEST_HALF if node.op_type in _QUANTISERS and place == 1 else -np.inf
+                halved.setdefault(name, _half(weights[name], f"{name}_half", least))
                 node.input[place] = f"{name}_half"
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
@@ -188,9 +190,9 @@ def _float32_values(model: onnx.ModelProto) -> set[str]:
     return found | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
 
 
-def _half(tensor: TensorProto, name: str) -> TensorProto:
+def _half(tensor: TensorProto, name: str, least: float = -np.inf) -> TensorProto:
     array = numpy_helper.to_array(tensor)
     largest = float(np.abs(array).max(initial=0))
     if not largest <= _LARGEST_HALF:
         raise UsageError(f"{tensor.name} holds {largest:g}; accepted for float16: at most {_LARGEST_HALF:g}")
-    return numpy_helper.from_array(array.astype(np.float16), name)
+    return numpy_helper.from_array(np.maximum(array, least).astype(np.float16), name)

@@ -139,7 +139,7 @@ def evaluate(
 
     from agriclip_edge.errors import UsageError
 
-    from .evaluation.command import ask, kept_vectors, open_subject
+    from .evaluation.command import ask, has_own_text, kept_vectors, open_subject
     from .evaluation.confusion import draw_confusions
     from .evaluation.judge import JudgeConfig, judge_subject
     from .evaluation.prompts import choose
@@ -171,7 +171,7 @@ def evaluate(
     draw_confusions(evaluation, folder / f"{evaluation.name}-confusion")
     print_evaluation(evaluation, console)
     console.print(f"record: {path} (protocol {evaluation.protocol_sha256[:16]})", highlight=False, soft_wrap=True)
-    if checkpoint is not None and collection is not None and data is not None:
+    if checkpoint is not None and collection is not None and data is not None and not has_own_text(checkpoint):
         from .results import judge_run
         from .text_tower import TextTower, minilm_folder
 

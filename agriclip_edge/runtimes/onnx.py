@@ -29,8 +29,9 @@ class OnnxGraph:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY
-        # Spinning threads steal the cores from JPEG decoding and from the rest of a robot's programs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads that spin while they wait for a layer answer a photo a fifth sooner than threads that sleep. With one
+        # thread nobody waits, and the cores are left to JPEG decoding: so photos are taken in bulk.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
         # A graph is this file alone. By itself ONNX Runtime looks for weights of other files in the working directory,
         # and up to 1.23 at any absolute path.
         options.add_session_config_entry("session.load_model_format", "ONNX")

@@ -77,5 +77,5 @@ def test_runs_at_the_beginning_do_not_count() -> None:
         shapes = {"input_type_shape": [{"float": [1, 2]}], "output_type_shape": [{"float": [1, 2]}]}
         return {"cat": "Node", "name": "x_kernel_time", "dur": microseconds, "args": {"op_name": "Relu", **shapes}}
 
-    [share] = share_out([event(9000), event(1000), event(3000)], skipped=1)
+    [share] = share_out([event(9000), event(1000), event(3000)], skipped=1, known={})
     assert (share.kind, share.nodes, share.milliseconds, share.macs) == ("Relu", 1, pytest.approx(2.0), 0)

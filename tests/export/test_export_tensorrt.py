@@ -120,6 +120,20 @@ def test_int8_is_symmetric_and_near(encoder: onnx.ModelProto, pictures: Photos) 
     assert found.max() < 1 - 1e-9
 
 
+def test_a_dead_channel_keeps_a_scale_above_zero_and_builds(encoder: onnx.ModelProto, pictures: Photos) -> None:
+    model = _copy(encoder)
+    kernels = next(tensor for tensor in model.graph.initializer if tensor.name == "kernels")
+    array = onnx.numpy_helper.to_array(kernels).copy()
+    array[0] *= 1e-9
+    kernels.CopyFrom(onnx.numpy_helper.from_array(array, kernels.name))
+    quantised = int8_graph(model, pictures)
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
+    scales = [values[node.input[1]] for node in quantised.graph.node if node.op_type == "DequantizeLinear"]
+    assert scales and all((scale > 0).all() for scale in scales)
+    assert cosines(model, quantised, pictures).mean() > 0.99
+    assert built(quantised).precision == "int8"
+
+
 @pytest.mark.parametrize("activations", ["QInt8", "QUInt8"])
 def test_a_graph_quantised_for_cpus_is_refused(
     activations: str, tiny_bundle: Path, pictures: Photos, tmp_path: Path

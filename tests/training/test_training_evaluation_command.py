@@ -14,6 +14,7 @@ from rich.console import Console
 from agriclip_edge.errors import UsageError
 from training.cli import main
 from training.config import EncoderConfig
+from training.contrastive.model import build, save
 from training.encoder import train_encoder
 from training.evaluation.record import read_evaluation
 from training.evaluation.subjects import open_clip_subject
@@ -105,6 +106,21 @@ def test_an_open_clip_model_is_judged_by_the_same_code(tmp_path: Path, data: Pat
     assert sum(task.scores[0].photos for task in record.tasks) == 20
     with pytest.raises(UsageError, match="open_clip cannot make 'no-such-model'"):
         open_clip_subject("no-such-model", None)
+
+
+def test_a_contrastive_run_is_judged_with_its_own_text_tower(call: Call, data: Path, tmp_path: Path) -> None:
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16, "head_width": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    (tmp_path / "tiny-clip.json").write_text(json.dumps(config))
+    clip, run = build(str(tmp_path / "tiny-clip.json")), tmp_path / "run"
+    save(run / "model.safetensors", clip, clip.net.state_dict(), {})
+    assert call("evaluate", "--data", data, "--checkpoint", run)[0] == 0
+    record = read_evaluation(run / "evaluation" / "evaluation-alive-mini-query-names.json")
+    assert (record.protocol.model, record.protocol.text_encoder) == (clip.space("image"), clip.space("text"))
+    assert sum(task.scores[0].photos for task in record.tasks) == 20 and read_results(run) == []
 
 
 def test_the_number_right_of_the_everyday_photos_is_told(call: Call, tiny_bundle: Path, tmp_path: Path) -> None:

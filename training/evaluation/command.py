@@ -13,7 +13,7 @@ from ..data import read_collection
 from .everyday import NAME, everyday_task
 from .judge import Given
 from .seen import known_synonyms, trained_labels
-from .subjects import Subject, Vectors, bundle_subject, open_clip_subject, run_subject, text_sha256
+from .subjects import Subject, Vectors, bundle_subject, clip_subject, open_clip_subject, run_subject, text_sha256
 from .tasks import JudgedTask, collection_tasks, path_task, support_of
 from .vectors import embed_photos
 
@@ -39,8 +39,18 @@ def open_subject(
     from ..text_tower import TextTower, minilm_folder
 
     assert checkpoint is not None
+    if has_own_text(checkpoint):
+        return clip_subject(checkpoint)
     folder = minilm_folder()
     return run_subject(checkpoint, TextTower(folder), text_sha256(folder))
+
+
+def has_own_text(run: Path) -> bool:
+    """Whether a run's model carries its own text tower, as those of contrastive training do."""
+    from ..checkpoint import read_checkpoint
+
+    path = run / "model.safetensors"
+    return path.is_file() and "architecture" in read_checkpoint(path)[1]
 
 
 def ask(

@@ -19,6 +19,7 @@ from agriclip_edge.labels.prompts import Embedder
 Vectors = npt.NDArray[np.float32]  # (N, D), of length 1
 
 _PROMPTS = 64  # a batch of texts
+_CLIP = ("a photo of a {}.",)  # CLIP's own template (Radford et al. 2021, section 3.1.4)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
     from ..fit import embedder
 
     tower, description = load_tower(run)
+    if "target" in description:  # made by alignment: it names the text tower that it belongs to
+        from ..align.artefact import load_aligned
+        from ..text_tower import TextTower
+
+        if not isinstance(text, TextTower):
+            raise UsageError(f"{run} was aligned to a text tower of training; accepted: that one")
+        tower, description = load_aligned(run, text)
     config = description["config"]
     size = int(config["input_size"])
     return Subject(
@@ -69,9 +77,31 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
         text_encoder=text_sha256,
         preprocessing=preprocessing_id(size),
         templates=tuple(config["templates"]),
-        trained_on=(str(description["collection"]),),
+        trained_on=(str(description["collection"]),) if "collection" in description else (),
         embed=embedder(tower, size),
         embed_texts=text.embed,
+    )
+
+
+def clip_subject(run: Path) -> Subject:
+    """A contrastive run's model, which carries its own text tower.
+
+    Raises:
+        UsageError: the folder holds none.
+    """
+    from ..checkpoint import read_checkpoint
+    from ..contrastive.model import load
+
+    clip, (_, description) = load(run), read_checkpoint(run / "model.safetensors")
+    return Subject(
+        name=run.name,
+        model=clip.space("image"),
+        text_encoder=clip.space("text"),
+        preprocessing=preprocessing_id(clip.size),
+        templates=_CLIP,
+        trained_on=(str(description["collection"]),) if "collection" in description else (),
+        embed=clip.embed_photos,
+        embed_texts=clip.embed,
     )
 
 
@@ -149,7 +179,7 @@ def open_clip_subject(name: str, pretrained: str | None) -> Subject:
         model=_tensors_sha256(seen),
         text_encoder=_tensors_sha256({key: value for key, value in weights.items() if key not in seen}),
         preprocessing=hashlib.sha256(repr(transform).encode()).hexdigest(),
-        templates=("a photo of a {}.",),  # CLIP's own (Radford et al. 2021, section 3.1.4)
+        templates=_CLIP,
         trained_on=(),
         embed=embed,
         embed_texts=embed_texts,
