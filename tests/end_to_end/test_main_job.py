@@ -70,7 +70,7 @@ def test_the_table_shows_the_answer(run: Run) -> None:
 
 def test_verify_finds_the_shipped_bundle_whole(run: Run) -> None:
     parts = [line.split()[0] for line in succeeded(run("agriclip-edge", "verify")).splitlines()]
-    assert parts == ["manifest", "files", "image", "text", "packs"]
+    assert parts == ["manifest", "files", "image", "image", "image", "image", "text", "packs"]
 
 
 def test_make_classify_prints_the_answer(run: Run) -> None:

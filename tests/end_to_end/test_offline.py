@@ -68,22 +68,22 @@ class Command:
     env: tuple[tuple[str, str], ...] = ()
 
 
-HOME = "home"  # AGRICLIP_EDGE_HOME, in the folder where it runs
+HOME = "home"  # AGRICLIP_EDGE_HOME, in the folder where it runs; the choice of a runtime is remembered there
 COMPLETE = (
     ("_AGRICLIP_EDGE_COMPLETE", "complete_bash"),
     ("COMP_WORDS", "agriclip-edge classify --pack man"),
     ("COMP_CWORD", "3"),
 )
 COMMANDS = {
-    "classify": Command(("classify", "cow.jpg"), prints="cow"),
-    "classify a folder": Command(("classify", "photos", "--format", "jsonl"), prints='"error": null'),
-    "classify by a pack": Command(("classify", "cow.jpg", "--pack", "mango-leaf-disease"), prints="mango"),
-    "classify by labels": Command(("classify", "cow.jpg", "--labels", "a cow, a lemon"), prints="a cow"),
+    "classify": Command(("classify", "cow.jpg"), (HOME,), prints="cow"),
+    "classify a folder": Command(("classify", "photos", "--format", "jsonl"), (HOME,), prints='"error": null'),
+    "classify by a pack": Command(("classify", "cow.jpg", "--pack", "mango-leaf-disease"), (HOME,), prints="mango"),
+    "classify by labels": Command(("classify", "cow.jpg", "--labels", "a cow, a lemon"), (HOME,), prints="a cow"),
     "classify to a file": Command(
-        ("classify", "photos", "--output", "out/answers.csv", "--log", "out/run.json"), writes=("out",)
+        ("classify", "photos", "--output", "out/answers.csv", "--log", "out/run.json"), writes=("out", HOME)
     ),
-    "embed": Command(("embed", "photos", "--output", "out/photos.npy", "--log", "out/run.json"), writes=("out",)),
-    "embed as safetensors": Command(("embed", "cow.jpg", "--output", "out/cow.safetensors"), writes=("out",)),
+    "embed": Command(("embed", "photos", "--output", "out/photos.npy", "--log", "out/run.json"), writes=("out", HOME)),
+    "embed as safetensors": Command(("embed", "cow.jpg", "--output", "out/cow.safetensors"), writes=("out", HOME)),
     "info": Command(("info",), prints="sha256"),
     "verify": Command(("verify",), prints="text encoder"),
     "packs list": Command(("packs", "list"), prints="mango-leaf-disease"),
@@ -156,7 +156,7 @@ def test_nothing_leaves_and_nothing_stray_is_written(command: Command, run: Run,
     events = [line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()]
     assert events.pop(0) == ["watching", ""]
     named = tuple(f"{field / folder}{os.sep}" for folder in command.writes)
-    assert [(event, path) for event, path in events if not (named and path.startswith(named))] == []
+    assert [(event, path) for event, path in events if not (named and f"{path}{os.sep}".startswith(named))] == []
     assert changed_outside(before, files(field), command.writes) == []
     written = {name for name, data in files(field).items() if before.get(name) != data} | (before.keys() - files(field))
     assert bool(written) == bool(command.writes), written

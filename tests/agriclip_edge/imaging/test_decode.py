@@ -263,7 +263,7 @@ def test_reduced_scale_keeps_the_embedding(
     default_bundle: Path, reduced_photos: dict[str, bytes], reference: Callable[[np.ndarray, int], np.ndarray]
 ) -> None:
     """The shipped encoder sees the same picture: cosine at least 0.999 to a full decode and the float64 reference."""
-    classifier = agriclip_edge.load(default_bundle)
+    classifier = agriclip_edge.load(default_bundle, runtime="cpu-float")  # INT8 would add its own rounding
     size = classifier.bundle.manifest.preprocessing.size
     for name, data in reduced_photos.items():
         full = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -276,7 +276,7 @@ def test_reduced_scale_keeps_the_embedding(
 def test_unreduced_photos_keep_the_embedding(
     default_bundle: Path, photos: dict[str, Path], reference: Callable[[np.ndarray, int], np.ndarray]
 ) -> None:
-    classifier = agriclip_edge.load(default_bundle)
+    classifier = agriclip_edge.load(default_bundle, runtime="cpu-float")  # INT8 would add its own rounding
     for name in ("cow", "chickens", "pig", "duck", "horses", "perch"):
         full = np.asarray(Image.open(photos[name]).convert("RGB"))
         right = np.rint(reference(full, 224)).astype(np.uint8)
