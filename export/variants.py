@@ -67,8 +67,8 @@ FLOAT_FILE = "image/encoder.onnx"
 INT8_FILE = "image/encoder-int8.onnx"
 INT8 = QuantiseConfig()
 SYMMETRIC = QuantiseConfig(symmetric=True)
-# TensorRT rounds the sums of residual blocks, too; the layers that lose most are among the first 12 convolutions. With 5,
-# 9 and 12 of them in float the least cosine over 249 training photos that did not calibrate is .9952, .9977 and .9982.
+# TensorRT rounds the sums of residual blocks, too; the layers that lose most are among the first 12 convolutions. With
+# 5, 9 and 12 of them in float the least cosine over 249 training photos that did not calibrate is .9952, .9977, .9982.
 SYMMETRIC_12 = QuantiseConfig(symmetric=True, float_convolutions=12)
 PLANS = (
     Plan("cpu-int8", "onnxruntime", "int8", INT8_FILE, INT8),
