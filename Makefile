@@ -88,8 +88,11 @@ $(RUNTIME310)/.ready: build/wheel/.ready
 # Training, export, benchmarks, whole commands: the development environment. Anything in the repository may change them.
 EVERYTHING := Makefile README.md pyproject.toml constraints.txt $(shell find agriclip_edge training export benchmarks \
   tests examples docs -type f -not -name '*.py[co]' -not -path '*/records/*')
+# These tests of the runtime need TensorRT-RTX, which only the development environment has; elsewhere they skip themselves.
+NEED_TENSORRT := tests/agriclip_edge/runtimes/test_tensorrt_build.py tests/agriclip_edge/cli/test_prepare.py
 build/tested/development: $(DEV)/.ready $(RUNTIMES) $(EVERYTHING)
 	$(DEV)/bin/python -m pytest -n 2 tests --ignore tests/agriclip_edge --ignore tests/attacks/test_attacks.py
+	$(DEV)/bin/python -m pytest -n 2 $(NEED_TENSORRT)
 	mkdir -p $(@D)
 	touch $@
 
