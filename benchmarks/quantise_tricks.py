@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, numpy_helper
 
-from export.graphs import IMAGES
-from export.quantise import activation_scales, convolutions
+from export.quantise import activation_scales, inner_values
 
 Photos = npt.NDArray[np.uint8]  # (N, S, S, 3)
 Values = npt.NDArray[np.float32]
 
-_BATCH = 16  # photos a run
 _CEILING = 6.0  # of ReLU6
 _ROOM = 0.8  # of the ceiling that the photos' largest values may take after scaling
 _MOST = 8.0  # times that a channel is scaled up
@@ -38,7 +35,7 @@ def equalise(graph: bytes, photos: Photos, *, depthwise_only: bool) -> bytes:
     model = onnx.load_from_string(graph)
     pairs = list(_pairs(model, depthwise_only))
     largest: dict[str, Values] = {}
-    for values in _run(model, [clip for _, clip, _ in pairs], photos):
+    for values in inner_values(model, [clip for _, clip, _ in pairs], photos):
         for name, array in values.items():
             found = array.max(axis=(0, 2, 3))
             largest[name] = np.maximum(largest.get(name, found), found)
@@ -50,43 +47,6 @@ def equalise(graph: bytes, photos: Photos, *, depthwise_only: bool) -> bytes:
         _scale(
             weights[second.input[1]], 1 / (scale[:, None, None, None] if _group(second) > 1 else scale[:, None, None])
         )
-    return bytes(model.SerializeToString())
-
-
-def correct_bias(graph: bytes, photos: Photos, skip: int) -> bytes:
-    """Bias correction (Nagel et al. 2019, section 4.2): take from each bias the mean error of the rounded weights.
-
-    Args:
-        graph: in float32.
-        photos: give the mean inputs of each convolution.
-        skip: how many of the first convolutions stay in float.
-    """
-    model = onnx.load_from_string(graph)
-    chosen = set(convolutions(model)[skip:])
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    probe = onnx.load_from_string(graph)
-    biases: dict[str, str] = {}
-    for node in [node for node in probe.graph.node if node.name in chosen]:
-        array = numpy_helper.to_array(weights[node.input[1]])
-        scale = np.maximum(np.abs(array).max(axis=(1, 2, 3), keepdims=True), 1e-12) / 127  # a channel may be dead
-        error = np.rint(array / scale) * scale - array
-        name = f"{node.output[0]}_error"
-        probe.graph.initializer.append(numpy_helper.from_array(error.astype(np.float32), f"{name}_weight"))
-        parallel = NodeProto()
-        parallel.CopyFrom(node)
-        del parallel.input[:], parallel.output[:]
-        parallel.name, parallel.input[:], parallel.output[:] = name, [node.input[0], f"{name}_weight"], [f"{name}_map"]
-        mean = helper.make_node("ReduceMean", [f"{name}_map"], [name], axes=[0, 2, 3], keepdims=0)
-        probe.graph.node.extend([parallel, mean])
-        biases[name] = node.input[2]
-    sums = {name: np.zeros(1, np.float32) for name in biases}
-    count = 0
-    for values in _run(probe, list(biases), photos):
-        count += 1
-        sums = {name: sums[name] + values[name] for name in sums}
-    for name, bias in biases.items():
-        tensor = weights[bias]
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) - sums[name] / count, bias))
     return bytes(model.SerializeToString())
 
 
@@ -110,7 +70,7 @@ def layer_ranges(
     made = {name for node in model.graph.node for name in node.output}
     bounds = {name: bound for name, bound in bounds.items() if name in made}
     counts = {name: np.zeros(_BINS) for name in bounds}
-    for values in _run(model, list(bounds), photos):
+    for values in inner_values(model, list(bounds), photos):
         for name, array in values.items():
             counts[name] += np.histogram(array, bins=_BINS, range=bounds[name])[0]
     return {name: _least_error(counts[name], *bounds[name], percentiles) for name in bounds}
@@ -159,15 +119,3 @@ def _group(node: NodeProto) -> int:
 
 def _scale(tensor: onnx.TensorProto, factor: npt.NDArray[np.floating[Any]]) -> None:
     tensor.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(tensor) * factor).astype(np.float32), tensor.name))
-
-
-def _run(model: onnx.ModelProto, names: list[str], photos: Photos) -> Iterator[Mapping[str, Values]]:
-    """Values of inner tensors, some photos at a time."""
-    widened = onnx.ModelProto()
-    widened.CopyFrom(model)
-    widened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(widened.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for start in range(0, len(photos), _BATCH):
-        yield dict(zip(names, session.run(names, {IMAGES: photos[start : start + _BATCH]})))

@@ -155,8 +155,8 @@ def _export(facts: Facts) -> str:
 
 def _variants(made: Made) -> str:
     lines = [
-        "Each variant passed its gate (`export/budget.toml`) on the val photos, against the encoder in float32; a task",
-        "may lose a point, or one photo where that weighs more:",
+        "Each variant passed its gate (`export/budget.toml`) on the val photos, each in four views (as it is,",
+        "mirrored, and the inner 7/8 of both), against the encoder in float32:",
         "",
         "| variant | MB | mean cosine | 1st percentile | least | accuracy, points | worst task, points |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -181,13 +181,12 @@ def _drops(made: Made) -> list[str]:
     lines = [
         "Accuracy by task against float32, in points; tasks and variants that are not listed lose and gain nothing:",
         "",
-        f"| task | one photo | {' | '.join(shown)} |",
-        f"|---|---:|{'---:|' * len(shown)}",
+        f"| task | {' | '.join(shown)} |",
+        f"|---|{'---:|' * len(shown)}",
     ]
     for task in moved:
         cells = [f"{0 - figures.drops[task]:+.2f}" if figures.drops[task] else "0" for figures in shown.values()]
-        photo = next(iter(shown.values())).one_photo.get(task, 0)
-        lines.append(f"| {task} | {photo:.2f} | {' | '.join(cells)} |")
+        lines.append(f"| {task} | {' | '.join(cells)} |")
     return lines
 
 

@@ -39,7 +39,7 @@ from .open_clip_model import ClipModel, open_model
 from .packs import PackPlan, with_packs
 from .parity import GateError, Vectors, run_graph
 from .photos import read_squares
-from .variants import FLOAT_FILE, GatePhotos, Plan, choose, make_variants
+from .variants import FLOAT_FILE, VIEWS, GatePhotos, Plan, choose, make_variants, views_of
 from .writer import write_bundle
 
 TEXT_FILE, MERGES_FILE, CARD_FILE = "text/encoder.onnx", "text/merges.txt", "card.md"
@@ -274,7 +274,7 @@ def _make_variant(
     if not made.variants:
         raise RuntimeUnavailable("its runtime is not here")
     (variant,) = made.variants
-    known = {name: value for name, value in variant.figures.items() if photos.one_photo or name.endswith("_cosine")}
+    known = {name: value for name, value in variant.figures.items() if photos.labelled or name.endswith("_cosine")}
     precision = image.precision if plan.file == FLOAT_FILE and plan.runtime == "onnxruntime" else variant.precision
     return msgspec.structs.replace(variant, figures=known, precision=precision), made.files
 
@@ -322,17 +322,17 @@ def _read_photos(folder: Path, size: int, embed: Callable[[Sequence[str]], Vecto
     hashes = hashlib.sha256(squares.tobytes()).hexdigest()
     judges = np.stack([*_squares(judged, size)])
     if not labelled:
-        return GatePhotos(squares, hashes, judges, lambda vectors: {"no labels were given": 0.0})
+        return GatePhotos(squares, hashes, judges, lambda vectors: {"no labels were given": 0.0}, labelled=False)
     truth = np.array([names.index(labels[path]) for path in judged])
-    present, counts = np.unique(truth, return_counts=True)
     units = embed([name.replace("_", " ").replace("-", " ") for name in names])
 
     def accuracies(vectors: Vectors) -> dict[str, float]:
-        answers = (vectors @ units.T).argmax(axis=1)
-        return {_FOLDERS: float(np.mean([(answers[truth == label] == label).mean() for label in present]))}
+        right = (
+            ((vectors @ units.T).argmax(axis=1) == np.resize(truth, len(vectors))).reshape(-1, len(truth)).mean(axis=0)
+        )
+        return {_FOLDERS: float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))}
 
-    weight = 100 / len(present) / float(counts.min())
-    return GatePhotos(squares, hashes, judges, accuracies, {_FOLDERS: weight})
+    return GatePhotos(squares, hashes, views_of(judges, size), accuracies, VIEWS)
 
 
 def _squares(paths: Sequence[Path], size: int) -> Iterator[Squares]:
@@ -371,8 +371,9 @@ def _card(
 ) -> str:
     labels = sum(len(plan.labels) for plan in plans)
     accuracy = "No accuracy was measured: judge it on photos of your own before you rely on it."
-    if photos is not None and photos.one_photo:
-        accuracy = f"Accuracy is the mean over classes, on {len(photos.judged)} photos that the bundle's maker gave."
+    if photos is not None and photos.labelled:
+        count = len(photos.judged) // photos.views
+        accuracy = f"Accuracy is the mean over classes, on {count} photos that the bundle's maker gave."
     lines = [
         f"# {model.name}",
         "",

@@ -34,11 +34,7 @@ def test_every_kind_has_a_budget(kind: str) -> None:
         ({"p1_cosine": 0.9}, "p1_cosine is 0.9000; accepted: at least 0.97"),
         ({"least_cosine": 0.98}, "least_cosine is 0.9800; accepted: at least 0.985"),
         ({"drops": {"maize": 0.9, "apple": 0.3}}, "drop_mean is 0.6000; accepted: at most 0.5"),
-        ({"drops": {"maize": 1.5, "apple": -2}}, "drop_task is 1.5000 (maize); accepted: at most 1.0, or one photo"),
-        (
-            {"drops": {"maize": 3.0, "apple": -3}, "one_photo": {"maize": 2.8}},
-            "drop_task is 3.0000 (maize); accepted: at most 1.0, or one photo",
-        ),
+        ({"drops": {"maize": 1.5, "apple": -2}}, "drop_task is 1.5000 (maize); accepted: at most 1.0"),
         ({"speed": 0.9}, "speed is 0.9000; accepted: at least 1.0"),
         ({"speed": None}, "speed is not measured; accepted: at least 1.0"),
         ({"mean_cosine": float("nan")}, "mean_cosine is nan; accepted: at least 0.99"),
@@ -68,11 +64,6 @@ def test_the_measured_figures_are_those_of_the_vectors() -> None:
     told = figures.to_manifest()
     assert set(told) == {*"mean_cosine p1_cosine least_cosine drop_mean drop_task accuracy drop.a drop.b".split()}
     assert (told["drop.a"], told["drop.b"]) == (-1.0, 3.0)
-
-
-def test_a_task_may_lose_one_photo_however_few_it_has() -> None:
-    small = dataclasses.replace(GOOD, drops={"potato": 2.7777778, "apple": -2}, one_photo={"potato": 100 / 36})
-    assert failures(small, read_budget("int8")) == []
 
 
 def test_the_speed_of_an_emulated_variant_is_not_asked() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from export.graphs import IMAGES
 from export.parity import compare, run_graph
-from export.quantise import QuantiseConfig, blame, quantise
+from export.quantise import QuantiseConfig, blame, correct_bias, inner_values, quantise, workspace
 
 
 def cosine(exact: bytes, graph: bytes, squares: np.ndarray) -> float:
@@ -35,6 +36,42 @@ def test_one_scale_a_tensor_loses_more_than_one_a_channel(exact: bytes, squares:
     by_channel = quantise(exact, squares[:32], QuantiseConfig(float_convolutions=0))
     by_tensor = quantise(exact, squares[:32], QuantiseConfig(float_convolutions=0, per_channel=False))
     assert cosine(exact, by_tensor, squares[32:]) < cosine(exact, by_channel, squares[32:])
+
+
+def test_bias_correction_takes_the_mean_error_of_rounded_weights_from_biases_alone(
+    exact: bytes, squares: np.ndarray
+) -> None:
+    model, photos = onnx.load_from_string(exact), squares[:32]
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type == "Conv"]
+    pointwise = next(
+        node for node in nodes if shapes[node.input[1]][1:] != [1, 1, 1] and shapes[node.input[1]][2:] == [1, 1]
+    )
+    after = correct_bias(model, photos, [node.name for node in nodes if node is not pointwise])
+    corrected = {node.name: node for node in after.graph.node}
+    assert [n.name for n in model.graph.node if list(n.input) != list(corrected[n.name].input)] == [pointwise.name]
+    old, new = ({t.name: numpy_helper.to_array(t) for t in m.graph.initializer} for m in (model, after))
+    weights = old[pointwise.input[1]]
+    scale = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / 127
+    inputs = np.concatenate(
+        [values[pointwise.input[0]] for values in inner_values(model, [pointwise.input[0]], photos)]
+    )
+    mean = inputs.mean(axis=(0, 2, 3))
+    error = (np.rint(weights / scale) * scale - weights)[:, :, 0, 0] @ mean
+    moved = old[pointwise.input[2]] - new[corrected[pointwise.name].input[2]]
+    np.testing.assert_allclose(moved, error, atol=1e-5)
+
+
+def test_biases_are_corrected_before_the_graph_is_rounded(exact: bytes, squares: np.ndarray) -> None:
+    photos, plain = squares[:32], QuantiseConfig(float_convolutions=0, bias_correction=False)
+    with workspace(exact) as folder:
+        prepared = onnx.load(folder / "prepared.onnx")
+    corrected = correct_bias(prepared, photos, ()).SerializeToString()
+    default = quantise(exact, photos, QuantiseConfig(float_convolutions=0))
+    np.testing.assert_array_equal(
+        run_graph(default, {IMAGES: squares}), run_graph(quantise(corrected, photos, plain), {IMAGES: squares})
+    )
+    assert cosine(default, quantise(exact, photos, plain), squares) < 1 - 1e-6
 
 
 def test_symmetric_graphs_have_no_zero_points_and_no_quantised_bias(exact: bytes, squares: np.ndarray) -> None:
