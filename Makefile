@@ -49,9 +49,10 @@ docs: $(DEV)/.ready  ## write the generated pages: docs/cli.md, docs/api.md, doc
 bench: $(DEV)/.ready $(RUNTIME)/.ready  ## measure everything again (minutes): benchmarks/records/
 	$(DEV)/bin/python -m benchmarks all --data "$(AGRICLIP_DATA)"
 
-model: $(DEV)/.weights  ## train and export the shipped bundle again (an hour on two cores)
+model: $(DEV)/.weights  ## train and export the shipped bundle again (two hours on two cores)
 	$(DEV)/bin/python -m training encoder --data "$(AGRICLIP_DATA)" --output runs/lite0
-	$(DEV)/bin/python -m export bundle --checkpoint runs/lite0 --data "$(AGRICLIP_DATA)" --only cpu-int8 \
+	$(DEV)/bin/python -m training encoder --data "$(AGRICLIP_DATA)" --start runs/lite0 --output runs/teacher
+	$(DEV)/bin/python -m export bundle --checkpoint runs/teacher --data "$(AGRICLIP_DATA)" --only cpu-int8 \
 	  --only cpu-float --only openvino --output agriclip_edge/default_bundle
 
 clean:  ## remove what the other targets have set up

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .answer import Answer as Answer
     from .answer import Prediction as Prediction
     from .answer import Timing as Timing
+    from .answer import Verdict as Verdict
     from .bundle.reader import Bundle as Bundle
     from .classifier import Classifier as Classifier
     from .classifier import load as load
@@ -35,6 +36,7 @@ _HOME = {
     "Answer": "answer",
     "Prediction": "answer",
     "Timing": "answer",
+    "Verdict": "answer",
     "Bundle": "bundle.reader",
     "Classifier": "classifier",
     "load": "classifier",

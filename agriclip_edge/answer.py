@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,47 @@ class Prediction:
     parent: str
     confidence: float
     cosine: float
+
+
+Kind = Literal["label", "parent", "none"]
+Reason = Literal["out-of-distribution", "tie", "too-dark", "too-bright", "blurred"]
+
+THRESHOLD = 0.5  # confidence; under it an answer is likelier wrong than right
+_PARENT = 0.8  # summed confidence that a broader label needs: it says less, so that it must be surer
+_SHARERS = 100  # labels that can share the probability: those after the hundredth best have under a hundredth each
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to make of the predictions: one label, its broader label, or none of them.
+
+    Attributes:
+        kind: ``label``, ``parent`` (which of its labels is unsure) or ``none``.
+        label: the words of the label or the broader label; None for none.
+        confidence: probability of the label, or the sum over the broader label's; for ``none`` that of the best label.
+        reason: ``out-of-distribution``, ``tie``, ``too-dark``, ``too-bright`` or ``blurred``; None for a label.
+        text: the answer in words.
+
+    Example:
+        >>> Verdict("parent", "bean leaf", 0.93, "tie", "bean leaf, disease unsure").text
+        'bean leaf, disease unsure'
+    """
+
+    kind: Kind
+    label: str | None
+    confidence: float
+    reason: Reason | None
+    text: str
+
+    def to_record(self) -> dict[str, Any]:
+        """The field ``answer`` of the JSON record."""
+        return {
+            "kind": self.kind,
+            "label": self.label,
+            "confidence": round(self.confidence, 6),
+            "reason": self.reason,
+            "text": self.text,
+        }
 
 
 @dataclass(frozen=True)
@@ -72,6 +113,7 @@ class Answer:
         timing_ms: milliseconds by stage.
         runtime: what ran the image encoder (``onnxruntime``, ``tensorrt``); None when nothing did.
         note: why a faster runtime of this machine was passed over, in one line; None when none was.
+        verdict: what to make of the predictions; None when there is an error.
 
     Example:
         >>> Answer("leaf.jpg", (Prediction("rust", "bean leaf", 0.8, 0.4), Prediction("blight", "", 0.2, 0.3))).best
@@ -84,6 +126,7 @@ class Answer:
     timing_ms: Timing = Timing()
     runtime: str | None = None
     note: str | None = None
+    verdict: Verdict | None = None
 
     @property
     def best(self) -> Prediction | None:
@@ -106,7 +149,8 @@ class Answer:
             }
             for prediction in self.predictions
         ]
-        record = {"path": self.path, "predictions": predictions, "error": self.error}
+        answer = self.verdict.to_record() if self.verdict is not None else None
+        record = {"path": self.path, "predictions": predictions, "answer": answer, "error": self.error}
         return record if self.note is None else {**record, "note": self.note}
 
 
@@ -134,12 +178,81 @@ def rank(
         >>> rank(np.array([0.1, 0.5], np.float32), [Label("rust"), Label("blight")], temperature=0.1)[0].label
         'blight'
     """
-    logits = cosines.astype(np.float64) / temperature
-    weights = np.exp(logits - logits.max())
-    confidence = weights / weights.sum()
+    confidence = _softmax(cosines, temperature)
     order = np.argsort(-cosines, kind="stable")[:top_k]
     return tuple(
         Prediction(labels[index].text, labels[index].parent, float(confidence[index]), float(cosines[index]))
         for index in order
         if confidence[index] >= min_confidence
     )
+
+
+def decide(
+    cosines: npt.NDArray[np.float32],
+    labels: Sequence[Label],
+    *,
+    temperature: float,
+    threshold: float = THRESHOLD,
+    unknown: float | None = None,
+    title: str = "",
+    complaint: Callable[[], Reason | None] = lambda: None,
+) -> Verdict:
+    """Say one label, the broader label of those that share the probability, or none of these.
+
+    A photo whose nearest label is farther than ``unknown`` shows none of them, whatever the softmax says of labels
+    among themselves. Of the scores that need nothing but the cosines (maximum, softmax, energy) the maximum tells
+    photos of other packs apart best (``docs/answer.md``).
+
+    Args:
+        cosines: float (C,), cosine of the photo to each label.
+        labels: the C labels.
+        temperature: as in `rank`.
+        threshold: least confidence of a label.
+        unknown: least cosine of a photo that shows one of the labels; None takes every photo for one that does.
+        title: the pack's; a broader label at its beginning says what is unsure of it.
+        complaint: what is wrong with the photo itself; asked only when the answer is unsure, and then the reason.
+
+    Example:
+        >>> pack = [Label("bean rust", "bean leaf"), Label("bean spot", "bean leaf"), Label("a cow")]
+        >>> cosines = np.array([0.50, 0.50, 0.1], np.float32)
+        >>> decide(cosines, pack, temperature=0.05, threshold=0.6, title="bean leaf disease").text
+        'bean leaf, disease unsure'
+        >>> decide(cosines, pack, temperature=0.05, unknown=0.6).reason
+        'out-of-distribution'
+    """
+    confidence = _softmax(cosines, temperature)
+    best = int(np.argmax(cosines))
+    sure = float(confidence[best])
+    if unknown is not None and cosines[best] < unknown:
+        return _none(sure, complaint() or "out-of-distribution")
+    if sure >= threshold:
+        return Verdict("label", labels[best].text, sure, None, labels[best].text)
+    reason = complaint() or "tie"
+    sums: dict[str, float] = {}
+    for index in np.argsort(-cosines, kind="stable")[:_SHARERS]:
+        if labels[index].parent:
+            sums[labels[index].parent] = sums.get(labels[index].parent, 0.0) + float(confidence[index])
+    parent = max(sums, key=lambda name: sums[name], default="")
+    if parent and sums[parent] >= max(_PARENT, threshold):
+        text = f"{parent}, {_aspect(parent, title)} unsure"
+        return Verdict("parent", parent, min(sums[parent], 1.0), reason, text)
+    return _none(sure, reason)
+
+
+def _none(confidence: float, reason: Reason) -> Verdict:
+    return Verdict("none", None, confidence, reason, f"none of these ({reason.replace('-', ' ')})")
+
+
+def _aspect(parent: str, title: str) -> str:
+    """What a pack tells of a broader label: ``disease`` for ``bean leaf disease``; merged packs have several titles."""
+    for part in title.split(", "):
+        if part.startswith(f"{parent} "):
+            return part[len(parent) + 1 :].partition(" (")[0]
+    return "which one"
+
+
+def _softmax(cosines: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
+    logits = cosines.astype(np.float64) / temperature
+    weights = np.exp(logits - logits.max())
+    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    return shares

@@ -7,18 +7,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .answer import Answer, Prediction, Timing, rank
+from .answer import THRESHOLD, Answer, Prediction, Timing, Verdict, decide, rank
 from .bundle.reader import Bundle
 from .errors import BundleError, BundleFault, LabelError, PhotoError, RuntimeUnavailable, UsageError
 from .imaging.decode import RGB, Photo
 from .imaging.prepared import Prepared, path_of, prepare
-from .labels.lists import as_labels
 from .labels.pack import Label, LabelPack, merge
-from .labels.prompts import embed_labels
 from .labels.store import find_pack
 from .runtimes import Graph, available_cores, check_unit
 from .runtimes.choice import open_image_encoder, open_variant
@@ -26,6 +25,10 @@ from .text.encoder import TextEncoder
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from .explain import Explanation
+    from .imaging.quality import Complaint
+    from .teaching import Lesson, Taught, Teaching
 
 _BATCH = 16  # photos an encoder run in `classify_batch` and `embed`: bounds the memory of the activations
 
@@ -94,6 +97,7 @@ class Classifier:
             raise BundleError(BundleFault.GRAPH_MISMATCH, message)
         self._text = text_encoder
         self._text_lock = threading.Lock()
+        self._taught: Taught | None = None
 
     @property
     def pack(self) -> LabelPack:
@@ -117,12 +121,15 @@ class Classifier:
         """
         return self.use(_open_packs(self.bundle, names))
 
-    def use_labels(self, labels: Iterable[str | Label], *, templates: Sequence[str] | None = None) -> LabelPack:
+    def use_labels(
+        self, labels: Iterable[str | Label], *, templates: Sequence[str] | None = None, facts: bool = True
+    ) -> LabelPack:
         """Choose among labels in the caller's own words from now on.
 
         Args:
             labels: words, or `Label` objects with parent and synonyms.
             templates: prompts with one ``{}`` for the label; None takes the bundle's own.
+            facts: as in `build_pack`.
 
         Returns:
             the pack in use, C labels with unit embeddings float32 (C, D).
@@ -135,7 +142,7 @@ class Classifier:
             >>> [label.text for label in agriclip_edge.load().use_labels(["rust", "blight"]).labels]
             ['rust', 'blight']
         """
-        return self.use(self.build_pack(labels, templates=templates))
+        return self.use(self.build_pack(labels, templates=templates, facts=facts))
 
     def use(self, pack: LabelPack) -> LabelPack:
         """Choose among the labels of an open pack from now on; photos under way keep the labels that they have.
@@ -160,6 +167,8 @@ class Classifier:
         name: str = "typed",
         title: str = "",
         templates: Sequence[str] | None = None,
+        facts: bool = True,
+        centre: bool = False,
     ) -> LabelPack:
         """Embed labels with the bundle's text encoder; nothing is written and the labels in use stay.
 
@@ -168,6 +177,9 @@ class Classifier:
             name: name of the pack.
             title: one line for people; the name when empty.
             templates: prompts with one ``{}`` for the label; None takes the bundle's own.
+            facts: match labels to the bundle's facts library (other names, spellings, languages), and let what it says
+                is seen into the embeddings; `Label.facts` of the pack's labels says which class was meant.
+            centre: take the mean of the facts' embeddings off (``docs/bundle-format.md``); such packs go together.
 
         Raises:
             LabelError: no label, two alike, a template without ``{}``, or the bundle has no text encoder.
@@ -177,7 +189,10 @@ class Classifier:
             >>> agriclip_edge.load().build_pack(["rust", "blight"]).embeddings.shape
             (2, 384)
         """
-        return _build_pack(self.bundle, self._text_encoder(), labels, name=name, title=title, templates=templates)
+        from .labels.build import Making, make_pack
+
+        making = Making(name, title, tuple(templates or ()), facts, centre)
+        return make_pack(self.bundle, self._text_encoder(), labels, making)
 
     def classify(self, photo: Photo, *, top_k: int = 5, min_confidence: float = 0.0) -> Answer:
         """Name what one photo shows.
@@ -312,6 +327,91 @@ class Classifier:
             vectors[start : start + len(inputs)] = self._encode(np.stack(inputs))
         return vectors
 
+    def teach(self, label: str | Label, photos: Sequence[Photo]) -> Taught:
+        """Add a label to those in use, or improve one, from a few photos; nothing is written.
+
+        Args:
+            label: words, or a `Label` with parent and synonyms.
+            photos: photos of it, at least one; five do.
+
+        Returns:
+            the pack, now in use, with how many of the photos are answered rightly before and after, and what was
+            taught (`agriclip_edge.teaching.Teaching`).
+
+        Raises:
+            LabelError: the label's words cannot be used, or too many photos.
+            PhotoError: a photo cannot be used.
+            UsageError: no photo.
+
+        Example:
+            >>> import agriclip_edge
+            >>> classifier = agriclip_edge.load(labels=["a cow", "a lemon"])
+            >>> taught = classifier.teach("a Jersey cow", ["examples/photos/cow.jpg"])
+            >>> [label.text for label in taught.pack.labels]
+            ['a cow', 'a lemon', 'a Jersey cow']
+        """
+        from .teaching import Taught, Teaching
+
+        if not len(photos):
+            raise UsageError("no photo to teach by; accepted: at least one")
+        before = self._taught.teaching if self._taught is not None and self._taught.pack is self._pack else None
+        earlier = before or Teaching(self._pack)
+        lesson = self.lesson(label, self.embed(list(photos)), earlier)
+        teaching = earlier.learn(lesson)
+        self._taught = Taught(teaching, *teaching.pack(self.bundle, earlier))
+        self.use(self._taught.pack)
+        return self._taught
+
+    def lesson(self, label: str | Label, vectors: npt.NDArray[np.float32], teaching: Teaching) -> Lesson:
+        """One label's photos, as embeddings float32 (n, D), for a pack that is being taught.
+
+        Raises:
+            LabelError: the label's words cannot be used.
+        """
+        from .teaching import Lesson
+
+        vectors = vectors.astype(np.float16).astype(np.float32)  # as it is kept: the same pack comes of a file
+        known = {entry.text.casefold(): row for row, entry in enumerate(teaching.labels)}
+        wanted = label if isinstance(label, Label) else Label(label)
+        row = known.get(wanted.text.casefold())
+        if row is not None:
+            return Lesson(teaching.labels[row], teaching.texts()[row], vectors)
+        if self.bundle.manifest.text is None:  # words say nothing to this bundle: those of the pack on average
+            text = teaching.texts().mean(axis=0)
+            return Lesson(wanted, (text / np.linalg.norm(text)).astype(np.float16).astype(np.float32), vectors)
+        words = self.build_pack([wanted], facts=True, centre=bool(teaching.base.centre))
+        return Lesson(words.labels[0], words.embeddings[0], vectors)
+
+    def explain(self, photo: Photo, *, label: str | None = None) -> Explanation:
+        """Find the patches of a photo that drew an answer, by covering them; some 80 encoder runs.
+
+        Args:
+            photo: as for `classify`.
+            label: which answer to explain, one of the labels in use; None takes the best one.
+
+        Raises:
+            LabelError: no such label.
+            PhotoError: the photo cannot be used.
+
+        Example:
+            >>> import agriclip_edge
+            >>> explanation = agriclip_edge.load(labels=["a cow", "a lemon"]).explain("examples/photos/cow.jpg")
+            >>> explanation.label, explanation.picture().ndim
+            ('a cow', 3)
+        """
+        from .explain import explain
+
+        pack = self._pack
+        temperature = pack.temperature or self.bundle.manifest.temperature
+
+        def probabilities(squares: RGB) -> npt.NDArray[np.float64]:
+            logits = (self._encode(squares) @ pack.embeddings.T).astype(np.float64) / temperature
+            weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+            shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+            return shares
+
+        return explain(photo, self._size, [entry.text for entry in pack.labels], probabilities, label)
+
     def _text_encoder(self) -> TextEncoder:
         with self._text_lock:  # loaded when the first label is typed; most photos never need it
             if self._text is None:
@@ -344,10 +444,10 @@ class Classifier:
         start = time.perf_counter()
         vector = self._encode(ready.square[np.newaxis], graph)
         encoded = time.perf_counter()
-        predictions = self._rank(vector, pack, top_k, min_confidence)[0]
+        predictions, verdict = self._judge(vector, [ready], pack, top_k, min_confidence)[0]
         ranked = time.perf_counter()
         timing = Timing(ready.decode_ms, ready.preprocess_ms, (encoded - start) * 1e3, (ranked - encoded) * 1e3)
-        return Answer(ready.path, predictions, None, timing, self.runtime, self.note)
+        return Answer(ready.path, predictions, None, timing, self.runtime, self.note, verdict)
 
     def _classify_together(
         self, photos: list[Photo], pack: LabelPack, top_k: int, min_confidence: float
@@ -366,24 +466,46 @@ class Classifier:
         start = time.perf_counter()
         vectors = self._encode(np.stack([ready.square for ready in prepared]))
         encoded = time.perf_counter()
-        ranked = self._rank(vectors, pack, top_k, min_confidence)
+        judged = self._judge(vectors, prepared, pack, top_k, min_confidence)
         share = 1e3 / len(rows)  # a photo's share of what its batch spent
         encode_ms, rank_ms = (encoded - start) * share, (time.perf_counter() - encoded) * share
-        for row, predictions, ready in zip(rows, ranked, prepared):
+        for row, (predictions, verdict), ready in zip(rows, judged, prepared):
             timing = Timing(ready.decode_ms, ready.preprocess_ms, encode_ms, rank_ms)
-            answers[row] = replace(answers[row], predictions=predictions, timing_ms=timing)
+            answers[row] = replace(answers[row], predictions=predictions, timing_ms=timing, verdict=verdict)
         return answers
 
     def _failed(self, photo: Photo | Prepared, error: Exception) -> Answer:
         return Answer(path_of(photo), (), str(error), runtime=self.runtime, note=self.note)
 
-    def _rank(
-        self, vectors: npt.NDArray[np.float32], pack: LabelPack, top_k: int, min_confidence: float
-    ) -> list[tuple[Prediction, ...]]:
-        temperature = pack.temperature or self.bundle.manifest.temperature
+    def _judge(
+        self,
+        vectors: npt.NDArray[np.float32],
+        photos: Sequence[Prepared],
+        pack: LabelPack,
+        top_k: int,
+        min_confidence: float,
+    ) -> list[tuple[tuple[Prediction, ...], Verdict]]:
+        """Predictions of N photos, and what to make of them: a pack's own temperature and thresholds go first."""
+        bundle = self.bundle.manifest
+        temperature = pack.temperature or bundle.temperature
+        threshold = max(pack.threshold or bundle.threshold or THRESHOLD, min_confidence)
+        # The bundle's least cosine is of plain label embeddings: with a centre taken off, cosines are others.
+        own = pack.centre or pack.image_encoder  # cosines of another kind than those of the bundle's figure
+        unknown = pack.unknown if pack.unknown is not None or own else bundle.unknown
         return [
-            rank(cosines, pack.labels, temperature=temperature, top_k=top_k, min_confidence=min_confidence)
-            for cosines in vectors @ pack.embeddings.T
+            (
+                rank(cosines, pack.labels, temperature=temperature, top_k=top_k, min_confidence=min_confidence),
+                decide(
+                    cosines,
+                    pack.labels,
+                    temperature=temperature,
+                    threshold=threshold,
+                    unknown=unknown,
+                    title=pack.title,
+                    complaint=partial(_complaint, photo.square),
+                ),
+            )
+            for cosines, photo in zip(vectors @ pack.embeddings.T, photos)
         ]
 
 
@@ -393,6 +515,7 @@ def load(
     packs: Sequence[str] | None = None,
     labels: Iterable[str | Label] | None = None,
     templates: Sequence[str] | None = None,
+    facts: bool = True,
     threads: int | None = None,
     runtime: str | None = None,
 ) -> Classifier:
@@ -403,6 +526,7 @@ def load(
         packs: label packs by name or file; None takes the bundle's default packs.
         labels: labels in the caller's own words, in place of packs.
         templates: prompts with one ``{}`` for ``labels``.
+        facts: let what the bundle's facts library knows of ``labels`` into them, as in `Classifier.build_pack`.
         threads: cores to use; None takes all that this process may run on.
         runtime: a runtime (``onnxruntime``, ``openvino``, ``tensorrt``) or the name of one of the bundle's variants;
             None takes the fastest that can run here, measured the first time and remembered in the user's data folder.
@@ -431,8 +555,10 @@ def load(
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if labels is None:
         return Classifier(opened, _open_packs(opened, packs or ()), threads=threads, runtime=runtime)
+    from .labels.build import Making, make_pack
+
     encoder = TextEncoder(opened, threads)
-    pack = _build_pack(opened, encoder, labels, name="typed", title="", templates=templates)
+    pack = make_pack(opened, encoder, labels, Making(templates=tuple(templates or ()), facts=facts))
     return Classifier(opened, pack, threads=threads, runtime=runtime, text_encoder=encoder)
 
 
@@ -443,32 +569,13 @@ def build_pack(
     name: str = "typed",
     title: str = "",
     templates: Sequence[str] | None = None,
+    facts: bool = True,
+    centre: bool = False,
 ) -> LabelPack:
     """Embed labels with a bundle's text encoder, without loading its image encoder; see `Classifier.build_pack`."""
-    return _build_pack(bundle, TextEncoder(bundle), labels, name=name, title=title, templates=templates)
+    from .labels.build import Making, make_pack
 
-
-def _build_pack(
-    bundle: Bundle,
-    encoder: TextEncoder,
-    labels: Iterable[str | Label],
-    *,
-    name: str,
-    title: str,
-    templates: Sequence[str] | None,
-) -> LabelPack:
-    checked = as_labels(labels)
-    used = tuple(templates or encoder.templates)
-    vectors = embed_labels(checked, used, encoder).astype(np.float16).astype(np.float32)  # as a stored pack
-    return LabelPack(
-        name=name,
-        title=title or name,
-        labels=checked,
-        embeddings=vectors,
-        templates=used,
-        text_encoder=bundle.text_encoder_id,
-        preprocessing=bundle.preprocessing_id,
-    )
+    return make_pack(bundle, TextEncoder(bundle), labels, Making(name, title, tuple(templates or ()), facts, centre))
 
 
 def _open_packs(bundle: Bundle, names: Sequence[str]) -> LabelPack:
@@ -487,3 +594,9 @@ def _check_choice(top_k: int, min_confidence: float) -> None:
         raise UsageError(f"top_k is {top_k}; accepted: at least 1")
     if not 0 <= min_confidence <= 1:
         raise UsageError(f"min_confidence is {min_confidence}; accepted: 0 to 1")
+
+
+def _complaint(square: RGB) -> Complaint | None:
+    from .imaging.quality import complaint  # most photos never need it
+
+    return complaint(square)

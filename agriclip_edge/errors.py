@@ -97,6 +97,9 @@ class BundleFault(str, Enum):
     PACK_VALUES = "pack-values"
     PACK_FOREIGN_TEXT_ENCODER = "pack-foreign-text-encoder"
     PACK_FOREIGN_PREPROCESSING = "pack-foreign-preprocessing"
+    PACK_FOREIGN_CENTRE = "pack-foreign-centre"
+    FACTS_INVALID = "facts-invalid"
+    REFERENCE_INVALID = "reference-invalid"
 
 
 class BundleError(AgriclipError):

@@ -30,7 +30,26 @@ Records = Annotated[Path, typer.Option("--records", help="Folder for the record.
 Quick = Annotated[bool, typer.Option("--quick", help="See in seconds that it runs; writes no record.")]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the peers' graphs; else the user's cache.")]
 
-ORDER = ("size", "help-latency", "cold-start", "throughput", "memory", "peers", "accuracy")  # `all`: quickest first
+_ARGUMENTS = {
+    "ablation": " --ablation RUN/ablation.json",
+    "evaluations": " --record RECORD --record RECORD ...",
+    "facts": " --data DATA --cache FOLDER",
+    "accuracy": " --data DATA",
+    "answers": " --data DATA",
+    "quantisation": " --data DATA --checkpoint RUN",
+    "architectures": " --run RUN --data DATA",
+    "distil-ablation": " --ablation RUN/distil-ablation.json",
+}
+ORDER = (
+    "size",
+    "help-latency",
+    "cold-start",
+    "throughput",
+    "memory",
+    "peers",
+    "accuracy",
+    "answers",
+)  # `all`: quickest first
 
 
 @app.command()
@@ -40,6 +59,15 @@ def accuracy(data: Data, bundle: BundlePath = None, records: Records = RECORDS, 
 
     config = figure.AccuracyConfig.tiny() if quick else figure.AccuracyConfig()
     _measure("accuracy", lambda step: figure.measure(data, bundle, step, config), records, quick)
+
+
+@app.command()
+def answers(data: Data, bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """How far answers can be trusted: calibration, none of these, and what is called a bad photo."""
+    from . import answers as figure
+
+    config = figure.AnswersConfig(typed=None, every=64) if quick else figure.AnswersConfig()
+    _measure("answers", lambda step: figure.measure(data, bundle, step, config), records, quick)
 
 
 @app.command()
@@ -109,13 +137,92 @@ def quantisation(
     _measure("quantisation", lambda step: figure.measure(checkpoint, data, step, config), records, quick)
 
 
+@app.command()
+def architectures(
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a finished and judged training run; may be repeated.")
+    ] = None,
+    architecture: Annotated[
+        list[str] | None, typer.Option(help="timm's name of one without a run, in place of the usual alternatives.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data: judges the runs' INT8, too.")
+    ] = None,
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """Latency of architectures for the student, and accuracy of those with a run; `all` leaves it out."""
+    from . import architectures as figure
+
+    config = figure.ArchitecturesConfig.tiny() if quick else figure.ArchitecturesConfig()
+    names = tuple(architecture) if architecture else config.names
+    _measure("architectures", lambda step: figure.measure(run or [], data, step, config, names), records, quick)
+
+
+@app.command()
+def distil_ablation(
+    ablation: Annotated[Path, typer.Option(help="The record that `python -m training distil-ablation` left.")],
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """What each loss of distillation brings, as trained before; `all` leaves it out."""
+    from . import distil_ablation as figure
+
+    _measure("distil-ablation", lambda step: figure.measure(ablation), records, quick)
+
+
+@app.command()
+def facts(
+    data: Data,
+    cache: Annotated[Path, typer.Option(help="Folder that keeps the features.")],
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """What facts buy where nobody trained on a label; `all` leaves it out."""
+    from training.align.encoders import imagenet_backbone
+    from training.align.features import FeatureStore
+    from training.config import EncoderConfig
+    from training.text_tower import TextTower, minilm_folder
+
+    from . import facts as figure
+
+    config = figure.FactsConfig.tiny() if quick else figure.FactsConfig()
+    backbone, text = imagenet_backbone(EncoderConfig().input_size), TextTower(minilm_folder())
+    store = FeatureStore(cache, StatusLine(Console(stderr=True)))
+    _measure("facts", lambda step: figure.measure(data, backbone, text, store, step, config), records, quick)
+
+
+@app.command()
+def ablation(
+    ablation: Annotated[Path, typer.Option(help="The record that `python -m training ablation` left.")],
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """What each stage of the teacher brings, as trained before; `all` leaves it out."""
+    from . import ablation as figure
+
+    _measure("ablation", lambda step: figure.measure(ablation), records, quick)
+
+
+@app.command()
+def evaluations(
+    record: Annotated[list[Path], typer.Option(help="A record that `python -m training evaluate` left; repeated.")],
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """What encoders were judged to be worth on whole collections; `all` leaves it out."""
+    from . import evaluations as figure
+
+    _measure("evaluations", lambda step: figure.measure(record), records, quick)
+
+
 @app.command(name="all")
 def all_(data: Data, records: Records = RECORDS, quick: Quick = False) -> None:
     """Every figure that needs no checkpoint, each in a process of its own, the quickest first."""
     failed = []
     for what in ORDER:
         command = [sys.executable, "-m", "benchmarks", what, "--records", str(records.resolve())]
-        command += ["--data", str(data.resolve())] if what == "accuracy" else []
+        command += ["--data", str(data.resolve())] if what in ("accuracy", "answers") else []
         command += ["--quick"] if quick else []
         if subprocess.run(command, cwd=environment.ROOT).returncode != 0:
             failed.append(what)
@@ -130,7 +237,7 @@ def _measure(what: str, measure: Callable[[Step], Measurement], records: Path, q
     console = Console(stderr=True)
     console.print(f"{what}: load average {load} on {available_cores()} cores", highlight=False)
     measured = measure(_Phases(console).step)
-    data = {"accuracy": " --data DATA", "quantisation": " --data DATA --checkpoint RUN"}.get(what, "")
+    data = _ARGUMENTS.get(what, "")
     record = complete(
         measured,
         what=what,

@@ -1,14 +1,15 @@
-"""The picture of accuracy by latency: the bundle's variants, and below them the peers' latencies; from the record."""
+"""The picture of accuracy by latency: encoders of known accuracy, and below them others' latencies; from the record."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from .peers import COLUMNS, TABLE
+from .peers import TABLE
 from .record import RECORDS, Cell, Record, read_record
 
 _WIDTH, _LEFT, _RIGHT = 860, 210, 30
@@ -27,20 +28,48 @@ text { fill: #e6edf3 } .paper { fill: #0d1117 } .line { stroke: #3d444d } .leade
 """
 
 
-def render(folder: Path = RECORDS) -> str:
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn of a record.
+
+    Attributes:
+        what: name of the record.
+        table: title of its table; with the columns encoder, runtime, precision, p50 ms and accuracy.
+        title: of the picture.
+        without: why the encoders of the lower part have no accuracy.
+        none: said in the upper part when no encoder has one.
+    """
+
+    what: str
+    table: str
+    title: str
+    without: str
+    none: str
+
+
+PEERS = Picture(
+    "peers",
+    TABLE,
+    "Accuracy by latency: one photo, two threads",
+    "no accuracy: random weights",
+    "the bundle has no accuracy",
+)
+
+
+def render(folder: Path = RECORDS, picture: Picture = PEERS) -> str:
     """The picture as SVG; the same record gives the same text, and without one it says that nothing was measured.
 
     Raises:
         BenchmarkError: the file there is no record.
     """
-    path = folder / "peers.json"
-    return draw(read_record(path)) if path.exists() else _svg(90, [_text(20, 50, "not measured", "title")])
+    path = folder / f"{picture.what}.json"
+    return draw(read_record(path), picture) if path.exists() else _svg(90, [_text(20, 50, "not measured", "title")])
 
 
-def draw(record: Record) -> str:
-    """The picture of one record of ``python -m benchmarks peers``."""
-    names = [heading for heading, _ in COLUMNS]
-    table = next(detail for detail in record.details if detail.title == TABLE)
+def draw(record: Record, picture: Picture = PEERS) -> str:
+    """The picture of one record."""
+    table = next(detail for detail in record.details if detail.title == picture.table)
+    names = [heading for heading, _ in table.columns]
     rows = [dict(zip(names, row)) for row in table.rows]
     ours = [row for row in rows if isinstance(row["accuracy"], float)]
     peers: defaultdict[str, list[dict[str, Cell]]] = defaultdict(list)
@@ -57,28 +86,29 @@ def draw(record: Record) -> str:
         return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
     parts = [
-        _text(20, 28, "Accuracy by latency: one photo, two threads", "title"),
+        _text(20, 28, picture.title, "title"),
         *_legend([str(row["runtime"]) for row in rows]),
     ]
     for tick in _ticks(low, high):
         parts.append(f'<line class="line" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP}" y2="{height - 40}"/>')
         parts.append(_text(x(tick), height - 24, f"{tick:g}", anchor="middle"))
     parts.append(_text((_LEFT + _WIDTH) / 2, height - 6, "milliseconds a photo, median (logarithmic)", anchor="middle"))
-    parts += _upper(ours, x)
+    parts += _upper(ours, x, picture.none)
     for number, (name, sides) in enumerate(peers.items()):
         y = bottom + 20 + _ROW * (number + 0.5)
         parts.append(_rule(y))
         parts.append(_text(_LEFT - 10, y + 4, name, anchor="end"))
         for side in sides:
             parts.append(_point(x(side["p50 ms"]), y, side))
-    parts.append(_text(20, bottom + 14, "no accuracy: random weights"))
+    if peers:
+        parts.append(_text(20, bottom + 14, picture.without))
     return _svg(height, parts)
 
 
-def _upper(ours: Sequence[dict[str, Cell]], x: Callable[[Cell], float]) -> list[str]:
-    """Points of the bundle's variants, with lines to their labels, which stand below each other."""
+def _upper(ours: Sequence[dict[str, Cell]], x: Callable[[Cell], float], none: str) -> list[str]:
+    """Points of the encoders of known accuracy, with lines to their labels, which stand below each other."""
     if not ours:
-        return [_text(_LEFT, _TOP + 20, "the bundle has no accuracy")]
+        return [_text(_LEFT, _TOP + 20, none)]
     values = [float(row["accuracy"]) for row in ours]
     middle, reach = (min(values) + max(values)) / 2, max(0.01, (max(values) - min(values)) * 0.8)
 

@@ -10,6 +10,7 @@ from .targets import TARGETS, Target
 
 _HEADINGS = {
     "accuracy": "Accuracy",
+    "answers": "Answers",
     "cold-start": "Cold start",
     "size": "Size",
     "throughput": "Throughput",
@@ -17,8 +18,17 @@ _HEADINGS = {
     "peers": "Peers",
     "help-latency": "Help",
     "quantisation": "Quantisation",
+    "architectures": "Architectures of the student",
+    "distil-ablation": "What each loss of distillation brings",
+    "ablation": "What each stage of the teacher brings",
+    "evaluations": "Encoders on whole collections",
+    "facts": "What facts buy",
 }
-_PICTURES = {"peers": "![accuracy by latency, peers beside it](pareto.svg)"}
+_PICTURES = {
+    "answers": "![reliability](reliability.svg) ![risk by coverage](coverage-risk.svg)",
+    "peers": "![accuracy by latency, peers beside it](pareto.svg)",
+    "architectures": "![accuracy by latency of students](architectures.svg)",
+}
 _NOT_MEASURED = "not measured"
 
 

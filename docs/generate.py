@@ -86,11 +86,33 @@ def results() -> str:
     return render()
 
 
+def reliability() -> str:
+    """Share of right answers by confidence, from the record of the answers."""
+    from benchmarks.answers_picture import render_reliability
+
+    return render_reliability()
+
+
+def coverage_risk() -> str:
+    """Share of wrong answers by coverage, from the same record."""
+    from benchmarks.answers_picture import render_coverage_risk
+
+    return render_coverage_risk()
+
+
 def pareto() -> str:
     """Accuracy by latency, from the record of the peers."""
     from benchmarks.pareto import render
 
     return render()
+
+
+def architectures() -> str:
+    """Accuracy by latency of students, from their record."""
+    from benchmarks.architectures import PICTURE
+    from benchmarks.pareto import render
+
+    return render(picture=PICTURE)
 
 
 def terminal() -> str:
@@ -127,6 +149,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "bundle.schema.json": schema,
     "results.md": results,
     "pareto.svg": pareto,
+    "reliability.svg": reliability,
+    "coverage-risk.svg": coverage_risk,
+    "architectures.svg": architectures,
     "terminal.svg": terminal,
 }
 

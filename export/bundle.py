@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from agriclip_edge.bundle.manifest import FORMAT, FORMAT_VERSION, LicenceEntry, Manifest, Preprocessing
 from agriclip_edge.errors import UsageError
 from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
-from training.data import Collection
-from training.encoder import label_vectors, load_tower, template_embeddings
+from agriclip_edge.labels.facts import Facts as ClassFacts
+from training.captions import FACTS, read_facts
+from training.data import Collection, Task, read_collection
+from training.encoder import load_tower, vectors_of
 from training.evaluate import Vectors
+from training.fit import embedder
 from training.results import Results, calibration_of, read_results
 from training.text_tower import MAX_TOKENS, TextTower
 
 from .budget import BUDGET
-from .card import Facts, model_card
+from .card import Facts, card_pictures, model_card, shipped_trust
 from .graphs import text_entry
 from .image_encoder import export_image_encoder
 from .licences import APACHE, licence_files
-from .packs import with_packs
-from .taxonomy import Parents, plan_packs
+from .packs import PackPlan, with_packs
+from .reference import read_reference
+from .taxonomy import Parents, join_packs, plan_packs, read_broader
 from .text_encoder import export_text_encoder
 from .variants import PLANS, Made, Plan, gate_photos, make_variants
 from .writer import write_bundle
@@ -30,6 +36,8 @@ from .writer import write_bundle
 TEXT_FILE = "text/encoder.onnx"
 VOCABULARY_FILE = "text/vocab.txt"
 CARD_FILE = "card.md"
+REFERENCE_FILE = "reference.safetensors"
+FURTHER = "alive-plus"  # a collection whose tasks have packs too, none of them chosen by default
 _COMPARED = 32  # photos that graph and PyTorch are compared on, at least; spread over all tasks
 
 _LICENCES = (
@@ -39,7 +47,7 @@ _LICENCES = (
         "text encoder and vocabulary: all-MiniLM-L6-v2 (sentence-transformers), weights rounded by us",
         APACHE,
     ),
-    ("Apache-2.0", "label packs and model card", APACHE),
+    ("Apache-2.0", "label packs, facts library and model card", APACHE),
 )
 
 
@@ -52,6 +60,7 @@ class BundleConfig:
     description: str = "plants, pests, produce, animals and land, named on the device"
     variants: tuple[Plan, ...] = PLANS
     budget: Path = BUDGET
+    library: Path = FACTS
 
 
 def export_bundle(
@@ -89,30 +98,54 @@ def export_bundle(
     image_facts = {"checkpoint": judged.model, "licence": "Apache-2.0", "preprocessing": preprocessing_id(size)}
     # Nothing of the run: the text encoder's hash names the space of labels, and packs outlive a new image encoder.
     text_facts = {"licence": "Apache-2.0"}
-    plans = plan_packs(judged.tasks, parents)
+    library = tuple(read_facts(config.library).values())
+    plans = _plans(judged.tasks, data, parents, library)
     prompts = sorted(
         {template.replace("{}", label.text) for plan in plans for label in plan.labels for template in templates}
     )
     words = export_text_encoder(text, prompts, text_facts)
 
     def labels(collection: Collection) -> Vectors:
-        return label_vectors(template_embeddings(text, collection, templates)).numpy()
+        return vectors_of(run_facts["config"], text, collection)
 
     photos = gate_photos(data, run_facts["collection"], labels, size)
     image = export_image_encoder(tower, size, image_facts, photos.judged[:: max(1, len(photos.judged) // _COMPARED)])
     made = make_variants(
         image.exact, image.data, size, text.dim, photos, config.variants, config.budget, image_facts, say
     )
+    say("reference statistics: embeddings of all training and validation photos")
+    reference = read_reference(data, run_facts["collection"], labels, embedder(tower, size))
     facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts), made)
     files = {
         **made.files,
         TEXT_FILE: words.data,
         VOCABULARY_FILE: text.vocabulary,
         CARD_FILE: model_card(facts).encode(),
+        REFERENCE_FILE: reference.to_bytes(),
         **licence_files(),
     }
     manifest = _manifest(config, judged, size, text.dim, templates, made, run_facts)
-    write_bundle(output, *with_packs(manifest, files, plans), zipped=zipped)
+    trust = shipped_trust(made)
+    if trust is not None:
+        files |= {path: picture.encode() for path, picture in card_pictures(trust).items()}
+        manifest = msgspec.structs.replace(
+            manifest, temperature=round(trust.temperature, 5), threshold=round(trust.threshold, 4)
+        )
+        plans = tuple(replace(plan, fit=trust.fits.get(plan.name)) for plan in plans)
+    write_bundle(
+        output,
+        *with_packs(manifest, files, plans, library, float(run_facts["config"].get("symptoms", 0))),
+        zipped=zipped,
+    )
+
+
+def _plans(tasks: Sequence[Task], data: Path, parents: Parents, library: Sequence[ClassFacts]) -> tuple[PackPlan, ...]:
+    """A pack for each task that was judged, chosen by default; one for each further task, and the broader ones."""
+    own = plan_packs(tasks, parents, library)
+    more: Sequence[Task] = read_collection(data / FURTHER).tasks if (data / FURTHER / "tasks.json").exists() else ()
+    names = {plan.name for plan in own}
+    further = plan_packs([task for task in more if task.name not in names], parents, library, default=False)
+    return (*own, *further, *join_packs((*own, *further), read_broader()))
 
 
 def _judged(run: Path, records: list[Results], run_facts: Mapping[str, Any]) -> Results:
@@ -144,6 +177,7 @@ def _manifest(
         image=made.variants,
         packs=[],
         card=CARD_FILE,
+        reference=REFERENCE_FILE,
         licences=[LicenceEntry(*licence) for licence in _LICENCES],
         files=[],
         text=text_entry(TEXT_FILE, VOCABULARY_FILE, MAX_TOKENS, dim, templates),

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.answers import COVERAGE, KEPT, Trust, calibration_error, coverage_risk, reliability
+from training.answers_picture import coverage_risk_picture, reliability_picture
 from training.data import Task
 from training.results import Results, calibration_of
 
 from .image_encoder import ImageGraph
 from .text_encoder import TextGraph
 from .variants import Made
+
+RELIABILITY_FILE = "card/reliability.svg"
+RISK_FILE = "card/coverage-risk.svg"
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ def _purpose(facts: Facts) -> str:
 
 Names what an agricultural photo shows by comparing it with labels in words. The image encoder is EfficientNet-Lite0
 with a linear head; the text encoder is all-MiniLM-L6-v2, whose space of sentences was kept as it is while the image
-encoder learnt to place photos in it. Inside are {len(facts.judged.tasks)} label packs with {classes} labels; labels
-in other words can be typed.
+encoder learnt to place photos in it. Inside are label packs, {len(facts.judged.tasks)} of them with {classes} labels
+judged below; labels in other words can be typed, and are looked up in a library of facts on what is seen of a class.
 
 Meant for: sorting and searching field photos, a first opinion in an app, on a robot or a drone, without a network.
 Not meant for: decisions on treatment, trade or food safety without a person who looks again."""
@@ -87,6 +92,9 @@ def _table(record: Results) -> str:
 
 
 def _calibration(facts: Facts) -> str:
+    trust = shipped_trust(facts.made)
+    if trust is not None:
+        return _trust(trust, facts)
     calibration = calibration_of(facts.judged)
     return f"""## Calibration
 
@@ -96,6 +104,56 @@ number was chosen on these photos. Each half of them judged with the other half'
 error {100 * calibration.calibration_error:.1f} %, with the labels of all packs offered at once
 {100 * calibration.among_all_error:.1f} %; negative log-likelihood {calibration.likelihood_loss:.3f} nats.
 Confidences hold for photos like those of the listed tasks; among typed labels they only rank."""
+
+
+def shipped_trust(made: Made) -> Trust | None:
+    """How far the answers of the preferred variant can be trusted: its packs' temperatures and thresholds ship."""
+    return next((made.trust[variant.name] for variant in made.variants if variant.name in made.trust), None)
+
+
+def card_pictures(trust: Trust) -> dict[str, str]:
+    """The card's pictures by path in the bundle, as SVG."""
+    return {
+        RELIABILITY_FILE: reliability_picture(reliability(trust.confidence, trust.right)),
+        RISK_FILE: coverage_risk_picture(coverage_risk(trust.confidence, trust.right)),
+    }
+
+
+def _trust(trust: Trust, facts: Facts) -> str:
+    among = f"{facts.judged.split} photos of {facts.judged.collection}"
+    pooled = calibration_error(trust.confidence, trust.right)
+    lines = [
+        "| pack | photos | calibration error, % | by chance, % | AUROC, none of these | right, % "
+        f"| right of the surest {COVERAGE:.0%}, % | answered, % | right of these, % | others told apart, % |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in trust.packs:
+        shares = (one.accuracy, one.selective, one.answered, one.answered_right, one.rejected)
+        figures = " | ".join(f"{100 * share:.1f}" for share in shares)
+        errors = f"{100 * one.error:.1f} | {100 * one.chance_error:.1f} | {one.auroc:.4f}"
+        lines.append(f"| {one.pack} | {one.photos} | {errors} | {figures} |")
+    means = " | ".join(
+        f"{100 * trust.mean(name):.1f}" for name in ("accuracy", "selective", "answered", "answered_right", "rejected")
+    )
+    errors = f"{100 * trust.mean('error'):.1f} | {100 * trust.mean('chance_error'):.1f} | {trust.mean('auroc'):.4f}"
+    lines.append(f"| **plain mean over packs** | {len(trust.right)} | {errors} | {means} |")
+    table = "\n".join(lines)
+    return f"""## Calibration, and none of these
+
+Temperature, threshold and least cosine of each pack were fitted on the {among}, through the preferred variant as it
+ships. The figures are cross-fitted: fitted on four fifths of the photos, judged on the fifth. Calibration error is by
+bins of equal mass; that of few photos is not 0 even for probabilities that are exactly right, what it would be then
+stands beside it. Over all photos together it is {100 * pooled:.1f} %. None of these: a pack's own photos against those
+of the other tasks, by the cosine of the nearest label; others told apart is the share of the latter that falls under
+the least cosine, which {KEPT:.0%} of the pack's own photos reach.
+
+{table}
+
+![reliability diagram]({RELIABILITY_FILE}) ![risk by coverage]({RISK_FILE})
+
+Several packs together, and labels that are typed, take the bundle's own temperature, {trust.temperature:.4f}. Other
+tasks' photos come from other cameras and scenes, too: something unknown on the same leaf is told apart less often, and
+among typed labels that the image encoder was not trained on confidences only rank."""
 
 
 def _limits(facts: Facts) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tomllib
 
 from agriclip_edge.errors import UsageError
+from training.answers import Trust
 
 from .budget import BUDGET
 from .parity import GateError
@@ -24,6 +25,10 @@ Accuracies = Mapping[str, float]  # mean per-class accuracy by task, 0 to 1
 
 _ROUNDS = 60  # interleaved runs of one photo
 _WARM_UP = 5
+_OF_PACKS = (
+    "calibration_error",
+    "unknown_auroc",
+)  # judged where it is known what photos show, by packs of a training run
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +59,8 @@ class Figures:
         drops: loss of each task in points of mean per-class accuracy; negative for a gain.
         accuracy: mean over tasks of mean per-class accuracy on photos as they are, 0 to 1.
         speed: the reference's time over the variant's, batch 1; None when it was not measured.
+        calibration_error: rise of the packs' mean expected calibration error, 0 to 1; None when it was not measured.
+        unknown_auroc: fall of their mean AUROC between own and other photos; None when it was not measured.
         emulated: ran by another runtime, or on another kind of processor, than the one that it is meant for.
     """
 
@@ -64,6 +71,8 @@ class Figures:
     accuracy: float = 0.0
     speed: float | None = None
     emulated: bool = False
+    calibration_error: float | None = None
+    unknown_auroc: float | None = None
 
     @property
     def drop_mean(self) -> float:
@@ -84,6 +93,9 @@ class Figures:
         """The figures as the manifest's ``figures`` of a variant: see ``docs/bundle-format.md``."""
         kept = {"mean_cosine": 4, "p1_cosine": 4, "least_cosine": 4, "drop_mean": 2, "drop_task": 2, "accuracy": 4}
         figures = {name: round(float(getattr(self, name)), digits) for name, digits in kept.items()}
+        for name in ("calibration_error", "unknown_auroc"):
+            value = getattr(self, name)
+            figures |= {name: round(float(value), 4) + 0.0} if value is not None else {}
         figures |= {"emulated": 1.0} if self.emulated else {}
         return figures | {f"drop.{task}": round(drop, 2) + 0.0 for task, drop in self.drops.items()}
 
@@ -113,6 +125,7 @@ def measure(
     plain: Accuracies | None = None,
     speed: float | None = None,
     emulated: bool = False,
+    trust: tuple[Trust, Trust] | None = None,
 ) -> Figures:
     """Figures of a variant.
 
@@ -124,6 +137,7 @@ def measure(
         plain: accuracy by task with the variant's on photos as they are, where ``after`` is over several views.
         speed: the reference's time over the variant's.
         emulated: see `Figures`.
+        trust: how far answers can be trusted with the reference's and with the variant's.
     """
     cosines = (reference.astype(np.float64) * vectors).sum(axis=1)
     return Figures(
@@ -134,6 +148,8 @@ def measure(
         accuracy=float(np.mean(list((plain or after).values()))) if after else 0.0,
         speed=speed,
         emulated=emulated,
+        calibration_error=trust[1].mean("error") - trust[0].mean("error") if trust is not None else None,
+        unknown_auroc=trust[0].mean("auroc") - trust[1].mean("auroc") if trust is not None else None,
     )
 
 
@@ -148,10 +164,12 @@ def failures(figures: Figures, budget: Budget) -> list[str]:
         ("p1_cosine", 1),
         ("least_cosine", 1),
         ("drop_mean", -1),
+        ("calibration_error", -1),
+        ("unknown_auroc", -1),
         ("speed", 1),
     ):
         limit, found = getattr(budget, name), getattr(figures, name)
-        if limit is None or (name == "speed" and figures.emulated):
+        if limit is None or (name == "speed" and figures.emulated) or (name in _OF_PACKS and found is None):
             continue
         if found is None or not sense * found >= sense * limit:
             said = "not measured" if found is None else f"{found:.4f}"

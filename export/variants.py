@@ -20,6 +20,7 @@ from agriclip_edge.imaging.preprocess import preprocess
 from agriclip_edge.runtimes import available_cores, open_graph
 from agriclip_edge.runtimes.cpu import features, why_not
 from agriclip_edge.runtimes.tensorrt_api import version as tensorrt_version
+from training.answers import Trust, judge_answers
 from training.data import Collection, Photos, read_collection, read_photos
 from training.evaluate import judge
 
@@ -105,6 +106,7 @@ class GatePhotos:
         judged: preprocessed, uint8 (views * N, S, S, 3), as they are first; none of them calibrates.
         accuracies: from embeddings of one or all views to the accuracy of each task.
         views: of each judged photo.
+        trust: from embeddings of one view to how far answers can be trusted; None where there are no packs.
         labelled: whether it is known what they show; else only their embeddings are compared.
     """
 
@@ -114,6 +116,7 @@ class GatePhotos:
     accuracies: Callable[[Vectors], Accuracies]
     views: int = 1
     labelled: bool = True
+    trust: Callable[[Vectors], Trust] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Made:
     variants: list[Variant] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     figures: dict[str, Figures] = field(default_factory=dict)
+    trust: dict[str, Trust] = field(default_factory=dict)
 
 
 def make_variants(
@@ -156,6 +160,8 @@ def make_variants(
     reference = open_encoder(exact, "onnxruntime", "fp32", size, dim)
     expected = embed(reference, photos.judged)
     before = photos.accuracies(expected)
+    single = len(photos.judged) // photos.views
+    trusted = photos.trust(expected[:single]) if photos.trust is not None else None
     made = Made()
     for plan in plans:
         if plan.file not in made.files:
@@ -183,8 +189,10 @@ def make_variants(
         vectors = embed(encoder, photos.judged)
         speed = None if emulated else speed_ratio(reference, encoder, photos.judged[:1])
         after = photos.accuracies(vectors)
-        plain = photos.accuracies(vectors[: len(vectors) // photos.views])
-        figures = measure(expected, vectors, before, after, plain=plain, speed=speed, emulated=emulated)
+        plain = photos.accuracies(vectors[:single])
+        trust = photos.trust(vectors[:single]) if photos.trust is not None else None
+        both = (trusted, trust) if trusted is not None and trust is not None else None
+        figures = measure(expected, vectors, before, after, plain=plain, speed=speed, emulated=emulated, trust=both)
         say(f"{plan.name}: {describe(figures)}")
         culprits = partial(blame, exact, graph, photos.judged[:_BLAMED]) if plan.config is not None else None
         allowed = read_budget(kind_of(entry), budget)
@@ -192,9 +200,12 @@ def make_variants(
         if plan.runtime == "tensorrt":
             say(f"{plan.name}: {_built(entry, graph)}")
         made.figures[plan.name] = figures
+        if trust is not None:
+            made.trust[plan.name] = trust
         made.variants.append(msgspec.structs.replace(entry, figures=figures.to_manifest(), limits=allowed.limits()))
     used = {variant.file for variant in made.variants}
-    return Made(made.variants, {path: data for path, data in made.files.items() if path in used}, made.figures)
+    files = {path: data for path, data in made.files.items() if path in used}
+    return Made(made.variants, files, made.figures, made.trust)
 
 
 def foreign(precision: str) -> bool:
@@ -293,8 +304,13 @@ def gate_photos(
         ]
         return {first.task: float(np.mean([r.accuracy for r in (first, *rest)])) for first, *rest in zip(*seen)}
 
+    def trust(embeddings: Vectors) -> Trust:
+        cosines = (embeddings @ vectors.T).astype(np.float64)
+        return judge_answers(cosines, val.task, val.label, [task.name for task in collection.tasks], collection.rows)
+
     judged = views_of(squares_of(val, size), size)
-    return GatePhotos(calibration, hashlib.sha256(calibration.tobytes()).hexdigest(), judged, accuracies, VIEWS)
+    hashes = hashlib.sha256(calibration.tobytes()).hexdigest()
+    return GatePhotos(calibration, hashes, judged, accuracies, VIEWS, trust=trust)
 
 
 def stratified(photos: Photos, per_class: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +64,43 @@ def root() -> Path:
 def tiny_bundle() -> Path:
     """A whole bundle of some kilobytes, 32 pixels to 16 values, that tells colours apart."""
     return DATA / "tiny_bundle"
+
+
+@pytest.fixture(scope="session")
+def facts_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with a facts library of five classes, whose symptoms are those of their words' colours."""
+    import numpy as np
+
+    from agriclip_edge import Bundle
+    from agriclip_edge.labels.facts import Facts, encode_classes, encode_symptoms
+    from agriclip_edge.text.encoder import TextEncoder
+
+    def entry(label: str, kind: str, parent: str, visible: str, *, host: str = "", scientific: str = "",
+              synonyms: tuple[str, ...] = (), **names: str) -> Facts:  # fmt: skip
+        return Facts(label, kind, parent, (visible, visible), ("made",), host, "", scientific, synonyms, names)
+
+    classes = (
+        entry("maize leaf with rust", "disease", "maize leaf", "brown spot", host="maize",
+              scientific="Puccinia sorghi", synonyms=("common rust of maize",), es="roya del maíz"),
+        entry("wheat leaf with rust", "disease", "wheat leaf", "yellow spot", host="wheat",
+              scientific="Puccinia striiformis", synonyms=("yellow stripe rust of wheat",), es="roya del trigo"),
+        entry("healthy maize leaf", "condition", "maize leaf", "green leaf", host="maize", es="hoja de maíz sana"),
+        entry("ripe tomato", "ripeness", "tomato", "red fruit", host="tomato"),
+        entry("leafhopper", "insect", "insect", "green insect", synonyms=("jassid",), fr="cicadelle"),
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("facts") / "bundle"
+    shutil.copytree(DATA / "tiny_bundle", folder)
+    vectors = TextEncoder(Bundle.open(folder), 1).embed([facts.visible[0] for facts in classes])
+    files = {"facts/library.json.gz": encode_classes(classes), "facts/symptoms.int8": encode_symptoms(vectors)}
+    (folder / "facts").mkdir()
+    manifest = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    manifest["facts"] = dict(zip(("file", "symptoms"), files))
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        manifest["files"].append({"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    return folder
 
 
 @pytest.fixture(scope="session")

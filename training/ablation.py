@@ -290,7 +290,9 @@ def _key(
         "config": asdict(config),
         "train": [part.photos.sha256 for part in parts],
         "judged": {name: part.photos.sha256 for name, part in asked.items()},
-        "labels": [hashlib.sha256(part.labels.tobytes()).hexdigest() for part in (*parts, *asked.values())],
+        "labels": [
+            hashlib.sha256(part.labels(encoder.symptoms).tobytes()).hexdigest() for part in (*parts, *asked.values())
+        ],
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -315,7 +317,7 @@ def _contrastive(name: str, encoder: TextAligned, seed: int, asked: dict[str, Pa
     tables = {}
     for judged, part in asked.items():
         vectors = encoder.project(store.features(encoder.backbone, part.photos)).numpy()
-        tables[judged] = judge(vectors, part.labels, part.collection, part.photos)
+        tables[judged] = judge(vectors, part.labels(encoder.symptoms), part.collection, part.photos)
     return [Row(METHODS[0], "", name, seed, tables)]
 
 
@@ -337,7 +339,7 @@ def _aligned(
         aligned = alignment.vectors(store.features(backbone, part.photos))
         contrastive = encoder.project(store.features(encoder.backbone, part.photos))
         for method, vectors in zip(METHODS[1:], (aligned, mix(aligned, contrastive, fitted.share))):
-            tables[method][judged] = judge(vectors.numpy(), part.labels, part.collection, part.photos)
+            tables[method][judged] = judge(vectors.numpy(), part.labels(encoder.symptoms), part.collection, part.photos)
     figures = alignment.strength, alignment.cosine, float(alignment.explained.mean())
     return [
         Row(method, dino, name, config.seed, tables[method], *figures, share)

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 
 from agriclip_edge.errors import AgriclipError, LabelError
-from agriclip_edge.labels.facts import KINDS, Facts
+from agriclip_edge.labels.facts import KINDS, STATEMENT, Facts
 
 FACTS = Path(__file__).with_name("facts")
 VOCABULARIES = ("colour", "shape", "texture", "place")
 MAX_STATEMENT = 14  # words of a visible statement: a caption of two still fits every text encoder
 _NAME = ("{name}", "a photo of {name}", "a close-up photo of {name}", "{name}, seen in the field")
-_STATEMENT = ("{name}: {first}", "{first}, {name}", "{name} with {first}", "a photo of {name}, {first} and {second}")
+_STATEMENT = (STATEMENT, "{first}, {name}", "{name} with {first}", "a photo of {name}, {first} and {second}")
 _STATEMENTS = ("{first}", "{first}; {second}", "a photo that shows {first}")
 _ATTRIBUTES = ("{name}: {attributes}", "{attributes}", "a photo of something {attributes}")
 
@@ -45,11 +45,7 @@ def read_facts(folder: Path = FACTS) -> dict[str, Facts]:
     found: dict[str, Facts] = {}
     files = sorted(path for path in folder.glob("*.toml") if path.stem not in ("vocabulary", "sources"))
     for path in files:
-        try:
-            entries = msgspec.toml.decode(path.read_bytes(), type=_File).classes
-        except msgspec.MsgspecError as error:
-            raise FactsError(f"{path.name}: {error}") from None
-        for facts in entries:
+        for facts in _read_file(path):
             complaint = _complaint(facts, vocabulary, sources) or ("is there twice" if facts.label in found else None)
             if complaint:
                 raise FactsError(f"{path.name}: {facts.label!r} {complaint}")
@@ -57,6 +53,13 @@ def read_facts(folder: Path = FACTS) -> dict[str, Facts]:
     if not found:
         raise FactsError(f"{folder} holds no facts; accepted: TOML files with [[class]] tables")
     return found
+
+
+def _read_file(path: Path) -> tuple[Facts, ...]:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=_File).classes
+    except msgspec.MsgspecError as error:
+        raise FactsError(f"{path.name}: {error}") from None
 
 
 def _complaint(facts: Facts, vocabulary: dict[str, list[str]], sources: Iterable[str]) -> str | None:
@@ -84,6 +87,13 @@ def _complaint(facts: Facts, vocabulary: dict[str, list[str]], sources: Iterable
 def shipped_facts() -> dict[str, Facts]:
     """The facts beside this module, read once."""
     return read_facts()
+
+
+@lru_cache(maxsize=1)
+def reviewed_facts() -> dict[str, Facts]:
+    """Those of them that were reviewed for tasks of our data: their attributes are as common as in the field."""
+    own = {facts.label for path in sorted(FACTS.glob("reviewed-*.toml")) for facts in _read_file(path)}
+    return {label: facts for label, facts in shipped_facts().items() if label in own}
 
 
 def captions(facts: Facts, number: int, seed: int = 0) -> tuple[str, ...]:

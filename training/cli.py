@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agriclip_edge.errors import AgriclipError
+from agriclip_edge.errors import AgriclipError, UsageError
 
 from .align.command import ABLATION_EXAMPLES, ALIGN_EXAMPLES, ablation, align
 from .contrastive.command import CONTRASTIVE_EXAMPLES, EMBED_EXAMPLES, contrastive, embed_shards
 from .dino.command import DINO_EXAMPLES, dino
+from .distil.command import ABLATION_EXAMPLES as _DISTIL_ABLATION
+from .distil.command import DISTIL_EXAMPLES, STORE_EXAMPLES, distil, distil_ablation, store_teacher
 from .prompts_command import app as prompts
 from .shards.command import EXAMPLES as _BUILD_SHARDS
 from .shards.command import build_shards
@@ -25,6 +28,9 @@ app.command("contrastive", epilog=CONTRASTIVE_EXAMPLES)(contrastive)
 app.command("dino", epilog=DINO_EXAMPLES)(dino)
 app.command("align", epilog=ALIGN_EXAMPLES)(align)
 app.command("ablation", epilog=ABLATION_EXAMPLES)(ablation)
+app.command("store-teacher", epilog=STORE_EXAMPLES)(store_teacher)
+app.command("distil", epilog=DISTIL_EXAMPLES)(distil)
+app.command("distil-ablation", epilog=_DISTIL_ABLATION)(distil_ablation)
 app.command("embed-shards", epilog=EMBED_EXAMPLES)(embed_shards)
 
 Data = Annotated[
@@ -56,7 +62,10 @@ def encoder(
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint and the log; a cut-off run there goes on.")],
     start: Annotated[
         Path | None,
-        typer.Option(help="A finished run to go on from, by the wider recipe: more collections, captions from facts."),
+        typer.Option(help="A finished run to go on from, by the wider recipe: more collections, labels with facts."),
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="Another course: the sides of the epochs' views in pixels, as in 192,224.")
     ] = None,
     dev: Annotated[float, typer.Option(help="Share of the training photos to hold out and judge by.")] = 0.0,
     threads: Annotated[int, typer.Option(help="Cores for torch; 0 takes its own choice.")] = 0,
@@ -78,13 +87,17 @@ def encoder(
     if threads > 0:
         torch.set_num_threads(threads)
     config = EncoderConfig() if start is None else EncoderConfig.wider()
+    if sizes is not None:
+        config = replace(config, sizes=_numbers(sizes))
     text = TextTower(minilm_folder())
     torch.manual_seed(config.seed)
+    fresh = True
     if start is None:
         tower = ImageTower(text.dim, config.architecture)
         load_imagenet(tower, lite0_weights())
     else:
-        tower, _ = load_tower(start)
+        tower, description = load_tower(start)
+        fresh = float(description["config"].get("symptoms", 0)) != config.symptoms  # the head knew other labels
     console = Console()
     status = StatusLine(console)
 
@@ -93,10 +106,20 @@ def encoder(
         kept = output / "general.safetensors"
         return imagenet_knowledge(lite0_weights(), config.architecture, photos, config.input_size, text, kept)
 
-    train_encoder(data, output, config, tower, text, status, dev, fresh=start is None, know=know)
+    train_encoder(data, output, config, tower, text, status, dev, fresh=fresh, know=know)
     if dev == 0:
         for name in config.collections:
             print_table(judge_run(output, data, name, "val", text).table, console)
+
+
+def _numbers(words: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(word) for word in words.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 32:
+        raise UsageError(f"--sizes {words!r}; accepted: pixels from 32 on with commas between, as in 192,224")
+    return numbers
 
 
 @app.command(epilog=_EVALUATE)

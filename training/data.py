@@ -169,11 +169,15 @@ def read_joined(
         progress: called after each task.
     """
     parts = [read_collection(data / name) for name in names]
-    collection = join(parts, data)
+    return join_photos(parts, [read_photos(part, split, progress) for part in parts], data)
+
+
+def join_photos(parts: Sequence[Collection], given: Sequence[Photos], root: Path) -> tuple[Collection, Photos]:
+    """Several collections and their photos as one, in order; labels that they share are one label."""
+    collection = join(parts, root)
     number = {label: row for row, label in enumerate(collection.labels)}
     photos, first = [], 0
-    for part in parts:
-        own = read_photos(part, split, progress)
+    for part, own in zip(parts, given):
         renumbered = np.array([number[label] for label in part.labels], dtype=np.int64)[own.label]
         photos.append(Photos(own.rgb, own.task + first, renumbered, own.sha256))
         first += len(part.tasks)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
@@ -21,12 +22,13 @@ from .captions import captions_for
 from .checkpoint import read_checkpoint, write_checkpoint
 from .config import EncoderConfig
 from .data import Collection, Photos, hold_out, read_collection, read_joined
-from .evaluate import Table, evaluate
+from .evaluate import Table, Vectors, evaluate
 from .fit import Fit, embedder
 from .general import General
 from .image_tower import ImageTower
 from .picture import draw_history
 from .progress import StatusLine
+from .symptoms import with_symptoms
 
 COLLECTION = "alive-mini"
 STATE = "state.safetensors"  # everything that going on needs; removed by nobody, read by this module alone
@@ -77,32 +79,71 @@ def train_encoder(
         judged = Judged("dev", held)
     else:
         judged = Judged("val", read_joined(data, config.collections, "val")[1])
-    texts = template_embeddings(text, collection, config.templates)
+    texts = template_embeddings(text, collection, config.templates, config.symptoms)
+    vectors = label_vectors(text, collection, config.templates, config.symptoms)
     told = torch.cat([texts, caption_embeddings(text, collection, config.captions, config.seed)])
     general = know(photos) if know is not None and config.loss.general > 0 else None
     fit = Fit(config, tower, told, collection, photos, general)
-    history = _begin(fit, output, {"config": asdict(config), "photos": photos.sha256}, fresh)
+
+    def judge(model: ImageTower) -> dict[str, float]:
+        table = evaluate(embedder(model, config.input_size), vectors, collection, judged.photos)
+        return by_collection(table, judged.name, data, config)
+
+    run_epochs(fit, output, {"config": asdict(config), "photos": photos.sha256}, judge, status, fresh=fresh)
+
+
+def run_epochs(
+    fit: Fit,
+    output: Path,
+    identity: Mapping[str, Any],
+    judge: Callable[[ImageTower], Mapping[str, float]],
+    status: StatusLine,
+    *,
+    fresh: bool,
+) -> dict[str, Any]:
+    """Train to the end, or go on where ``output`` was left; each epoch leaves a checkpoint, its log and its picture.
+
+    Args:
+        fit: the training.
+        output: folder; made when missing.
+        identity: of recipe and data; its ``config`` is the recipe.
+        judge: accuracies of a model by the name that the log has for them.
+        status: tells how far it is.
+        fresh: the tower has no head yet.
+
+    Returns:
+        the last epoch's entry in the log.
+
+    Raises:
+        UsageError: ``output`` holds a run of another identity.
+    """
+    config = fit.config
+    history = _begin(fit, output, identity, fresh)
     while fit.epoch < len(config.sizes):
         started = time.monotonic()
-        loss = fit.run_epoch(lambda step, steps, value: status.step(_done(fit, step), _total(fit), _text(fit, value)))
-        entry: dict[str, Any] = {"epoch": fit.epoch, "size": config.sizes[fit.epoch - 1], "loss": loss}
+
+        def told(step: int, steps: int, loss: float, started: float = started) -> None:
+            rate = step * config.batch / (time.monotonic() - started)
+            status.step(_done(fit, step), _total(fit), f"{_text(fit, loss)}, {rate:.0f} photos/s")
+
+        loss = fit.run_epoch(told)
+        entry: dict[str, Any] = {"epoch": fit.epoch, "size": config.sizes[fit.epoch - 1], "loss": loss, **fit.terms()}
         entry |= {"logit_scale": float(fit.log_scale.exp().detach()), "seconds": round(time.monotonic() - started, 1)}
         model = fit.model()
         if fit.epoch % config.judge_every == 0 or fit.epoch == len(config.sizes):
-            embed = embedder(model, config.input_size)
-            table = evaluate(embed, label_vectors(texts).numpy(), collection, judged.photos)
-            entry[judged.name] = table.mean
-            if len(config.collections) > 1:
-                entry |= {f"{judged.name} {name}": mean for name, mean in _by_collection(table, data, config)}
+            entry |= judge(model)
         history.append(entry)
         status.say(json.dumps(entry))
-        _save(fit, model, output, photos, history)
+        _save(fit, model, output, identity, history)
+    return history[-1]
 
 
-def template_embeddings(text: Embedder, collection: Collection, templates: tuple[str, ...]) -> Tensor:
+def template_embeddings(
+    text: Embedder, collection: Collection, templates: tuple[str, ...], symptoms: float = 0.0
+) -> Tensor:
     """Unit vectors of the collection's labels through each template alone: float32 (K, L, D)."""
-    labels = [Label(label) for label in collection.labels]
-    return torch.stack([torch.from_numpy(embed_labels(labels, [template], text)) for template in templates])
+    sets = [label_vectors(text, collection, (template,), symptoms) for template in templates]
+    return torch.from_numpy(np.stack(sets))
 
 
 def caption_embeddings(text: Embedder, collection: Collection, number: int, seed: int) -> Tensor:
@@ -117,9 +158,32 @@ def caption_embeddings(text: Embedder, collection: Collection, number: int, seed
     )
 
 
-def label_vectors(texts: Tensor) -> Tensor:
-    """Unit vectors of labels, float32 (L, D), as packs hold them: the mean over templates of (K, L, D)."""
-    return nn.functional.normalize(texts.mean(dim=0), dim=-1)
+def label_vectors(text: Embedder, collection: Collection, templates: tuple[str, ...], symptoms: float = 0.0) -> Vectors:
+    """Unit vectors of the collection's labels as packs hold them, float32 (L, D).
+
+    Args:
+        text: embeds prompts.
+        collection: has L labels.
+        templates: their mean is a name's vector.
+        symptoms: share of what facts say is seen, where there are facts.
+    """
+    names = embed_labels([Label(label) for label in collection.labels], templates, text)
+    return with_symptoms(names, collection.labels, text, symptoms)
+
+
+def vectors_of(config: Mapping[str, Any], text: Embedder, collection: Collection) -> Vectors:
+    """`label_vectors` by the recipe of a checkpoint."""
+    return label_vectors(text, collection, tuple(config["templates"]), float(config.get("symptoms", 0)))
+
+
+def by_collection(table: Table, name: str, data: Path, config: EncoderConfig) -> dict[str, float]:
+    """Mean accuracy over all tasks, and over those of each collection where there are several, as the log has them."""
+    means = {name: table.mean}
+    if len(config.collections) > 1:
+        for part in config.collections:
+            own = {task.name for task in read_collection(data / part).tasks}
+            means[f"{name} {part}"] = Table(tuple(result for result in table.results if result.task in own)).mean
+    return means
 
 
 def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
@@ -132,12 +196,6 @@ def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
     tower = ImageTower(tensors["head.weight"].shape[0], description["config"]["architecture"])
     tower.load_state_dict(tensors)
     return tower.eval(), description
-
-
-def _by_collection(table: Table, data: Path, config: EncoderConfig) -> Iterator[tuple[str, float]]:
-    for name in config.collections:
-        own = {task.name for task in read_collection(data / name).tasks}
-        yield name, Table(tuple(result for result in table.results if result.task in own)).mean
 
 
 def _begin(fit: Fit, output: Path, identity: Mapping[str, Any], fresh: bool) -> list[dict[str, Any]]:
@@ -153,9 +211,10 @@ def _begin(fit: Fit, output: Path, identity: Mapping[str, Any], fresh: bool) -> 
     return history
 
 
-def _save(fit: Fit, model: ImageTower, output: Path, photos: Photos, history: list[dict[str, Any]]) -> None:
+def _save(
+    fit: Fit, model: ImageTower, output: Path, identity: Mapping[str, Any], history: list[dict[str, Any]]
+) -> None:
     """Write the model first and the state last: a cut between them repeats an epoch and loses none."""
-    identity = {"config": asdict(fit.config), "photos": photos.sha256}
     # No times in it: the same recipe on the same photos gives the same bytes.
     write_checkpoint(output / MODEL, model.state_dict(), {**identity, "epochs": fit.epoch, "collection": COLLECTION})
     with atomic_write(output / LOG) as file:

@@ -100,6 +100,10 @@ class Fit:
         self.epoch += 1
         return total / self.steps_per_epoch
 
+    def terms(self) -> dict[str, float]:
+        """Further figures of the last epoch for the log."""
+        return {}
+
     def model(self) -> ImageTower:
         """The averaged weights, with BatchNorm statistics of their own at the run-time size and preprocessing."""
         model = copy.deepcopy(self.average)
@@ -156,24 +160,19 @@ class Fit:
         def make(step: int) -> tuple[Tensor, Indices]:
             generator = np.random.default_rng((config.seed, self.epoch, step + 1))
             chosen = order[step * config.batch : (step + 1) * config.batch]
-            views = [augment(self._photos.rgb[int(index)], size, config.augment, generator) for index in chosen]
+            views = [self._view(int(index), size, generator) for index in chosen]
             return torch.from_numpy(np.stack(views)), chosen
 
         return ordered_map(make, range(self.steps_per_epoch), workers=1)
+
+    def _view(self, index: int, size: int, generator: np.random.Generator) -> RGB:
+        return augment(self._photos.rgb[index], size, self.config.augment, generator)
 
     def _step(self, step: int, images: Tensor, chosen: Indices) -> float:
         rate = rate_at(step, self.steps_per_epoch * len(self.config.sizes), self.config.warm_up)
         for group, top in zip(self._optimizer.param_groups, self._rates):
             group["lr"] = top * rate
-        label, task = torch.from_numpy(self._photos.label[chosen]), torch.from_numpy(self._photos.task[chosen])
-        texts = self._texts[step % len(self._texts)]  # templates and captions take turns
-        scale = self.log_scale.exp()
-        vectors = self.tower(images)
-        loss = label_loss(vectors, texts, scale, label, task, self._members, self.config.loss)
-        if self._general is not None:
-            known = self._general.probabilities[torch.from_numpy(chosen)]
-            apart = general_loss(vectors, self._general.texts, self.general_log_scale.exp(), known)
-            loss = loss + self.config.loss.general * apart
+        loss = self._loss(step, self.tower(images), chosen)
         loss.backward()
         nn.utils.clip_grad_norm_(
             [p for group in self._optimizer.param_groups for p in group["params"]], self.config.clip
@@ -182,6 +181,17 @@ class Fit:
         self._optimizer.zero_grad()
         self._follow(step)
         return float(loss.detach())
+
+    def _loss(self, step: int, vectors: Tensor, chosen: Indices) -> Tensor:
+        label, task = torch.from_numpy(self._photos.label[chosen]), torch.from_numpy(self._photos.task[chosen])
+        texts = self._texts[step % len(self._texts)]  # templates and captions take turns
+        scale = self.log_scale.exp()
+        loss = label_loss(vectors, texts, scale, label, task, self._members, self.config.loss)
+        if self._general is not None:
+            known = self._general.probabilities[torch.from_numpy(chosen)]
+            apart = general_loss(vectors, self._general.texts, self.general_log_scale.exp(), known)
+            loss = loss + self.config.loss.general * apart
+        return loss
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

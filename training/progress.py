@@ -13,13 +13,13 @@ class StatusLine:
     """Rewrites one line on a terminal; elsewhere prints a line now and then."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self.console = console
         self._first: tuple[float, float] | None = None  # time and work done at the first step of this process
         self._next = 0.0
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: float, total: float, text: str) -> None:
         """Tell the state: work ``done`` of ``total``, in any unit."""
@@ -31,9 +31,9 @@ class StatusLine:
         elapsed, worked = now - self._first[0], done - self._first[1]
         left = f"{(total - done) * elapsed / worked / 60:.1f} min left" if worked > 0 else "…"
         line = f"{done / total:6.1%}  {text}, {left}"
-        if self._console.is_terminal:
+        if self.console.is_terminal:
             self._next = now + 0.2
-            self._console.print(line.ljust(self._console.width - 1), end="\r", highlight=False, markup=False)
+            self.console.print(line.ljust(self.console.width - 1), end="\r", highlight=False, markup=False)
         else:
             self._next = now + _PLAIN_INTERVAL
             self.say(line)

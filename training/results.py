@@ -13,7 +13,7 @@ from agriclip_edge.labels.prompts import Embedder
 
 from .calibration import Calibration, calibrate
 from .data import Task, read_collection, read_photos
-from .encoder import MODEL, label_vectors, load_tower, template_embeddings
+from .encoder import MODEL, load_tower, vectors_of
 from .evaluate import Table, Vectors, embed_photos, judge
 from .fit import embedder
 
@@ -62,7 +62,7 @@ def judge_run(
     tower, description = load_tower(run)
     collection = read_collection(data / collection_name)
     photos = read_photos(collection, split)
-    texts = label_vectors(template_embeddings(text, collection, tuple(description["config"]["templates"]))).numpy()
+    texts = vectors_of(description["config"], text, collection)
     if vectors is None:
         vectors = embed_photos(embedder(tower, description["config"]["input_size"]), photos)
     results = Results(

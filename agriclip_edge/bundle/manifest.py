@@ -79,6 +79,17 @@ class TextEncoder(Record, frozen=True):
     tokenizer: Literal["wordpiece", "clip-bpe"] = "wordpiece"
 
 
+class FactsEntry(Record, frozen=True):
+    """The facts library: its classes as JSON in gzip, and the INT8 vectors (classes, D) of what is seen of them.
+
+    ``share`` of the embedding of a label that means a class is its symptoms; the rest is its names.
+    """
+
+    file: str
+    symptoms: str
+    share: float = 0.5
+
+
 class PackEntry(Record, frozen=True):
     """One label pack of the bundle; the default packs are used when nobody chooses."""
 
@@ -115,6 +126,10 @@ class Manifest(Record, frozen=True):
     files: list[FileEntry]
     text: TextEncoder | None = None
     sources: dict[str, str] = {}
+    facts: FactsEntry | None = None
+    reference: str = ""
+    threshold: float | None = None
+    unknown: float | None = None
 
     def check(self) -> None:
         """Hold the rules that types alone cannot say.
@@ -137,6 +152,11 @@ class Manifest(Record, frozen=True):
         used += [self.card] + [licence.file for licence in self.licences]
         if self.text is not None:
             used += [self.text.file, self.text.vocabulary]
+        if self.facts is not None:
+            _require(self.text is not None, "has facts without a text encoder: nothing could be matched to them")
+            _require(0 <= self.facts.share <= 1, f"gives facts the share {self.facts.share}; accepted: 0 to 1")
+            used += [self.facts.file, self.facts.symptoms]
+        used += [self.reference] if self.reference else []
         for path in used:
             _require(path in paths, f"uses {path!r}, which it does not list under files")
         _require(len(self.image) > 0, "has no image encoder")
@@ -144,6 +164,9 @@ class Manifest(Record, frozen=True):
         _unique("packs", [pack.name for pack in self.packs])
         _require(1 <= self.embedding_dim <= 16384, f"gives embedding_dim {self.embedding_dim}; accepted: 1 to 16384")
         _require(0 < self.temperature < 1e3, f"gives temperature {self.temperature}; accepted: above 0, below 1000")
+        threshold, unknown = self.threshold, self.unknown
+        _require(threshold is None or 0 < threshold <= 1, f"gives threshold {threshold}; accepted: above 0, at most 1")
+        _require(unknown is None or -1 <= unknown <= 1, f"gives unknown {unknown}; accepted: -1 to 1, a cosine")
         self._check_words()
         size = self.preprocessing.size
         _require(8 <= size <= 2048, f"gives preprocessing size {size}; accepted: 8 to 2048 pixels")

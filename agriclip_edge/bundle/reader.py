@@ -6,12 +6,17 @@ import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import BundleError, BundleFault, LabelError
 from ..imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
 from ..labels.pack import LabelPack
 from .manifest import MAX_MANIFEST_BYTES, Manifest, PackEntry, parse_manifest
 from .storage import open_storage
+
+if TYPE_CHECKING:
+    from ..drift import Reference
+    from ..labels.facts import Library
 
 DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "default_bundle"
 
@@ -103,6 +108,51 @@ class Bundle:
         """sha256 of the preprocessing that the image encoder was made with."""
         return preprocessing_id(self.manifest.preprocessing.size)
 
+    @cached_property
+    def facts(self) -> Library | None:
+        """The facts library, read when it is first wanted; None for a bundle without one.
+
+        Raises:
+            BundleError: it is broken.
+
+        Example:
+            >>> Bundle.open("tests/data/tiny_bundle").facts is None
+            True
+        """
+        entry = self.manifest.facts
+        if entry is None:
+            return None
+        from ..labels.facts import Library, read_classes, read_symptoms
+
+        classes = read_classes(self.read(entry.file), entry.file)
+        data = self.read(entry.symptoms)
+        symptoms = read_symptoms(data, len(classes), self.manifest.embedding_dim, entry.symptoms)
+        return Library(classes, symptoms, self._files[entry.symptoms].sha256, entry.share)
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """Statistics of known photos' embeddings, read when they are first wanted; None for a bundle without them.
+
+        Raises:
+            BundleError: they are broken.
+
+        Example:
+            >>> Bundle.open("tests/data/tiny_bundle").reference is None
+            True
+        """
+        path = self.manifest.reference
+        if not path:
+            return None
+        from ..drift import Reference
+
+        return Reference.from_bytes(self.read(path), self.manifest.embedding_dim, path)
+
+    @cached_property
+    def image_encoder_id(self) -> str:
+        """sha256 that names the feature space of photos: all image graphs together."""
+        parts = sorted({self._files[variant.file].sha256 for variant in self.manifest.image})
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
     def pack(self, name: str) -> LabelPack:
         """One of the bundle's own label packs, checked to belong to it.
 
@@ -132,7 +182,7 @@ class Bundle:
         """Refuse a pack whose embeddings live in another space than this bundle's.
 
         Raises:
-            BundleError: the pack was made with another text encoder, preprocessing or embedding size.
+            BundleError: the pack was made with another text encoder, preprocessing, embedding size or centre.
         """
         dim = self.manifest.embedding_dim
         if pack.embeddings.shape[1] != dim:
@@ -150,3 +200,16 @@ class Bundle:
                 f"the bundle's is {self.preprocessing_id[:12]}…: build the pack again with this bundle"
             )
             raise BundleError(BundleFault.PACK_FOREIGN_PREPROCESSING, message)
+        if pack.image_encoder and pack.image_encoder != self.image_encoder_id:
+            message = (
+                f"pack {pack.name} was taught with image encoder {pack.image_encoder[:12]}…; "
+                f"the bundle's is {self.image_encoder_id[:12]}…: teach the photos again with this bundle"
+            )
+            raise BundleError(BundleFault.PACK_FOREIGN_PREPROCESSING, message)
+        centre = self._files[self.manifest.facts.symptoms].sha256 if self.manifest.facts is not None else ""
+        if pack.centre and pack.centre != centre:
+            message = (
+                f"pack {pack.name} was centred with facts {pack.centre[:12]}…; "
+                f"the bundle's are {centre[:12] or 'none'}…: build the pack again with this bundle"
+            )
+            raise BundleError(BundleFault.PACK_FOREIGN_CENTRE, message)

@@ -57,6 +57,10 @@ def verify_bundle(path: str | os.PathLike[str] | None = None) -> Iterator[str]:
     if manifest.text is not None:
         TextEncoder(bundle).embed(["a leaf", "a cow"])  # holds its vectors to be unit vectors
         yield f"text      runs and gives unit vectors of {dim} values"
+    if bundle.facts is not None:
+        yield f"facts     {len(bundle.facts.classes)} classes, each with the unit vector of its symptoms"
+    if bundle.reference is not None:
+        yield f"reference {len(bundle.reference.centres)} centres of known photos"
     for pack in manifest.packs:
         found = len(bundle.pack(pack.name).labels)
         if found != pack.labels:

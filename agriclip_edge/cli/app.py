@@ -9,7 +9,7 @@ import click
 import typer
 
 from .. import __version__
-from . import bench, classify, doctor, embed, inspection, packs, prepare
+from . import bench, classify, doctor, drift, embed, inspection, packs, prepare, teach
 from .exits import DONE, INTERRUPTED, WRONG_USE, complain, guarded
 
 app = typer.Typer(
@@ -48,6 +48,8 @@ def _root(
 
 app.command("classify", epilog=classify.EXAMPLES)(classify.classify)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
+app.command("teach", epilog=teach.EXAMPLES)(teach.teach)
+app.command("drift", epilog=drift.EXAMPLES)(drift.drift)
 app.command("info", epilog=inspection.INFO_EXAMPLES)(inspection.info)
 app.command("verify", epilog=inspection.VERIFY_EXAMPLES)(inspection.verify)
 app.add_typer(packs.app, name="packs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -28,6 +29,8 @@ Examples:
   agriclip-edge classify leaf.jpg
   agriclip-edge classify photos/ --pack mango-leaf-disease --top-k 3
   agriclip-edge classify "field/**/*.jpg" --labels "bean leaf with rust, healthy bean leaf"
+  agriclip-edge classify leaf.jpg --labels "frosty pod rot, healthy cocoa pod" --language es
+  agriclip-edge classify leaf.jpg --explain why/
   agriclip-edge classify photos/ --output answers.csv --resume
   find . -name "*.jpg" | agriclip-edge classify - --format jsonl"""
 
@@ -39,6 +42,8 @@ def classify(
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     template: options.Templates = None,
+    no_facts: options.NoFacts = False,
+    language: options.Language = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="At most so many answers a photo.")] = 5,
     min_confidence: Annotated[
         float, typer.Option("--min-confidence", min=0, max=1, metavar="P", help="Leave out answers under this.")
@@ -53,6 +58,10 @@ def classify(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run that wrote to the same --output.")
     ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", metavar="FOLDER", help="Write there, for each photo, what drew its answer."),
+    ] = None,
     threads: options.Threads = None,
     runtime: options.Runtime = None,
     log: options.LogPath = None,
@@ -72,9 +81,14 @@ def classify(
         ahead = _Ahead(listed, opened.manifest.preprocessing.size)
         # One photo gets all cores for its encoder run; of many, each core takes one photo all the way.
         wanted = threads if len(listed) <= 1 else 1
-        classifier = options.open_classifier(opened, pack, labels, labels_file, template, wanted, runtime)
+        classifier = options.open_classifier(
+            opened, pack, labels, labels_file, template, wanted, runtime, facts=not no_facts
+        )
         run = _Run(classifier, listed, ahead, top_k, min_confidence, threads)
         run_log.facts.update(run.facts())
+        if explain is not None:
+            run.explain_into(explain)
+        run.names.update(options.display_names(classifier.pack, language))
         code = run.to_file(output, choose_format(form, output), resume) if output else run.to_stdout(form)
         return code
     except (KeyboardInterrupt, Interrupted):
@@ -131,7 +145,16 @@ class _Run:
         self._top_k = top_k
         self._min_confidence = min_confidence
         self._workers = min(threads or available_cores(), max(len(listed), 1))
+        self._folder: Path | None = None  # for pictures of what drew the answers
+        self.names: dict[str, str] = {}  # what a table shows in place of labels
         self.counts = {"given": len(listed), "answered": 0, "failed": 0, "resumed": 0}
+
+    def explain_into(self, folder: Path) -> None:
+        """Write a picture of what drew each answer; the folder is made here, before any work."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        self._folder = folder
 
     def facts(self) -> dict[str, Any]:
         """What the log says about bundle and labels."""
@@ -145,7 +168,7 @@ class _Run:
     def to_stdout(self, form: Format | None) -> int:
         """Print each answer as it comes."""
         stream = sys.stdout.buffer
-        writer = Writer(stream, form or Format.table, colour=sys.stdout.isatty())
+        writer = Writer(stream, form or Format.table, colour=sys.stdout.isatty(), names=self.names)
         with progress(len(self._listed)) as advance:
             for record in self._answers(self._listed):
                 try:
@@ -165,7 +188,7 @@ class _Run:
 
         if output.exists() and not output.is_file():  # a pipe or a device: nothing can be renamed there
             with open(output, "wb") as stream:
-                self._drain(Writer(stream, form))
+                self._drain(Writer(stream, form, names=self.names))
             return self._code()
         if resume and output.exists() and not output.with_name(output.name + ".partial").exists():
             complain(f"{output} is complete; nothing to resume")
@@ -189,7 +212,7 @@ class _Run:
             for record in journal.records():
                 records[record["path"]].append(record)
             with atomic_write(output) as stream:
-                writer = Writer(stream, form)
+                writer = Writer(stream, form, names=self.names)
                 for item in self._listed:
                     writer.write(records[item.path].popleft())
                 writer.finish()
@@ -225,7 +248,21 @@ class _Run:
             self._count(record)
             if record["error"] is not None:
                 complain(f"{item.path}: {record['error']}")
+            elif self._folder is not None:
+                self._explain(self._folder, item.path)
             yield record
+
+    def _explain(self, folder: Path, path: str) -> None:
+        from PIL import Image
+
+        from ..files import atomic_write
+
+        # Photos of one name in several folders: the path decides, so that --resume writes to the same place.
+        stem, same = Path(path).stem, [item.path for item in self._listed if Path(item.path).stem == Path(path).stem]
+        number = list(dict.fromkeys(same)).index(path)
+        picture = Image.fromarray(self._classifier.explain(path).picture())
+        with atomic_write(folder / f"{stem}{f'-{number + 1}' if number else ''}.jpg") as file:
+            picture.save(file, "JPEG", quality=90)
 
     def _count(self, record: Record) -> None:
         self.counts["answered" if record["error"] is None else "failed"] += 1

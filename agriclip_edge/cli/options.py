@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from ..bundle.reader import Bundle
     from ..classifier import Classifier
+    from ..labels.pack import Label, LabelPack
 
 
 def complete_pack(incomplete: str) -> list[str]:
@@ -69,13 +70,53 @@ Labels = Annotated[
 LabelsFile = Annotated[
     Path | None,
     typer.Option(
-        "--labels-file", metavar="FILE", help="Labels one a line, or a CSV with columns label, parent, synonyms (;)."
+        "--labels-file",
+        metavar="FILE",
+        help="Labels one a line, or a CSV with columns label, parent, synonyms (;), names.es, names.fr …",
     ),
 ]
 Templates = Annotated[
     list[str] | None,
     typer.Option("--template", metavar="TEXT", help="Prompt for typed labels, {} being the label; repeatable."),
 ]
+
+NoFacts = Annotated[
+    bool, typer.Option("--no-facts", help="Take typed labels as words alone; do not look them up in the facts library.")
+]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="CODE",
+        help="Show labels in this language where they have names in it (es, fr, pt, hi …).",
+    ),
+]
+
+
+def display_names(pack: LabelPack, language: str | None) -> dict[str, str]:
+    """What labels are called in a language, by label; those without a name in it keep their own words.
+
+    Raises:
+        UsageError: no label has one.
+    """
+    from ..errors import UsageError
+
+    if language is None:
+        return {}
+    names = {label.text: label.names[language] for label in pack.labels if language in label.names}
+    if not names:
+        known = sorted({code for label in pack.labels for code in label.names})
+        raise UsageError(f"--language {language}; these labels have names in: {', '.join(known) or 'none'}")
+    return names
+
+
+def tell_matches(bundle: Bundle, labels: Iterable[Label]) -> None:
+    """Say on stderr what typed labels were taken to mean, one line a label."""
+    from ..labels.build import match_labels
+    from .exits import complain
+
+    for match in match_labels(bundle, labels):
+        complain(str(match))
 
 
 def open_classifier(
@@ -86,6 +127,8 @@ def open_classifier(
     templates: Sequence[str] | None,
     threads: int | None,
     runtime: str | None,
+    *,
+    facts: bool = True,
 ) -> Classifier:
     """A classifier for the labels that the options choose.
 
@@ -110,6 +153,16 @@ def open_classifier(
         typed = parse_labels(labels)
     elif labels_file is not None:
         typed = read_label_file(labels_file)
+    if not facts and typed is None:
+        raise UsageError("--no-facts goes with --labels or --labels-file; packs are as they were built")
+    if facts and typed is not None:
+        tell_matches(bundle, typed)
     return load(
-        bundle, packs=packs or None, labels=typed, templates=templates or None, threads=threads, runtime=runtime
+        bundle,
+        packs=packs or None,
+        labels=typed,
+        templates=templates or None,
+        facts=facts,
+        threads=threads,
+        runtime=runtime,
     )

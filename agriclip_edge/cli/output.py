@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 Record = dict[str, Any]
-COLUMNS = ("path", "rank", "label", "parent", "confidence", "cosine", "error")
+COLUMNS = ("path", "rank", "label", "parent", "confidence", "cosine", "error", "answer", "reason")
 
 
 class Format(str, Enum):
@@ -44,8 +44,10 @@ def to_line(record: Record) -> bytes:
 class Writer:
     """Writes records to a stream as they come."""
 
-    def __init__(self, stream: BinaryIO, form: Format, *, colour: bool = False) -> None:
-        """Write ``form`` to ``stream``; colour is for a table on a terminal."""
+    def __init__(
+        self, stream: BinaryIO, form: Format, *, colour: bool = False, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Write ``form`` to ``stream``; colour and names in another language, by label, are for a table."""
         self._stream = stream
         self._count = 0
         self._form = form
@@ -53,7 +55,7 @@ class Writer:
             Format.jsonl: to_line,
             Format.json: self._json,
             Format.csv: _csv,
-            Format.table: lambda record: _table(record, colour),
+            Format.table: lambda record: _table(record, colour, names or {}),
         }
         self._encode = formatters[form]
         if form is Format.csv:
@@ -83,23 +85,33 @@ def _row(cells: tuple[Any, ...]) -> bytes:
 
 def _csv(record: Record) -> bytes:
     """One row a prediction, best first; a photo without any gives one row with the path and the error alone."""
+    answer = record.get("answer") or {}
+    verdict = (answer.get("text", ""), answer.get("reason") or "")
     if not record["predictions"]:
-        return _row((record["path"], "", "", "", "", "", record["error"] or ""))
+        return _row((record["path"], "", "", "", "", "", record["error"] or "", *verdict))
     return b"".join(
-        _row((record["path"], place, *(prediction[column] for column in COLUMNS[2:6]), ""))
+        _row((record["path"], place, *(prediction[column] for column in COLUMNS[2:6]), "", *verdict))
         for place, prediction in enumerate(record["predictions"], start=1)
     )
 
 
-def _table(record: Record, colour: bool) -> bytes:
+def _table(record: Record, colour: bool, names: Mapping[str, str]) -> bytes:
     """The path, then a line a prediction; what went wrong stands on stderr."""
     if record["error"] is not None:
         return b""
     bold, dim, plain = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if colour else ("", "", "")
     lines = [f"{bold}{record['path']}{plain}"]
+    answer = record.get("answer") or {}
+    unsure = answer.get("reason") is not None
+    if unsure:
+        name = names.get(answer["label"], answer["label"]) if answer["label"] else ""
+        said = answer["text"].replace(answer["label"], name, 1) if name else answer["text"]
+        why = f" ({answer['reason'].replace('-', ' ')})" if answer["kind"] == "parent" else ""
+        lines.append(f"  {bold}{said}{plain}{why}{'; nearest:' if record['predictions'] else ''}")
     for place, prediction in enumerate(record["predictions"]):
         parent = f"  {dim}({prediction['parent']}){plain}" if prediction["parent"] else ""
-        label = f"{bold}{prediction['label']}{plain}" if place == 0 else prediction["label"]
+        name = names.get(prediction["label"], prediction["label"])
+        label = f"{bold}{name}{plain}" if place == 0 and not unsure else name
         bar = "█" * round(10 * prediction["confidence"]) or "▏"
         lines.append(f"  {100 * prediction['confidence']:5.1f} %  {bar:<10}  {label}{parent}")
     if not record["predictions"]:

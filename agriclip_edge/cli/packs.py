@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
 from .exits import DONE
+
+if TYPE_CHECKING:
+    from ..bundle.reader import Bundle
+    from ..labels.pack import Label
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +22,8 @@ app = typer.Typer(
 Examples:
   agriclip-edge packs list
   agriclip-edge packs build my-beans --labels-file beans.csv
+  agriclip-edge packs build coffee --from-facts "crop = coffee, kind = disease | pest"
+  agriclip-edge packs diff my-beans usb/my-beans.safetensors
   agriclip-edge classify leaf.jpg --pack my-beans""",
 )
 
@@ -27,7 +33,7 @@ Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a pack of th
 
 @app.callback()
 def _packs() -> None:
-    """List, show, build, add and remove label packs; your own lie in $AGRICLIP_EDGE_HOME/packs."""
+    """List, show, build, compare, add and remove label packs; your own lie in $AGRICLIP_EDGE_HOME/packs."""
 
 
 @app.command("list", epilog="\b\nExamples:\n  agriclip-edge packs list --json")
@@ -64,29 +70,54 @@ def list_packs(
     return DONE
 
 
-@app.command("show", epilog="\b\nExamples:\n  agriclip-edge packs show mango-leaf-disease")
+@app.command(
+    "show",
+    epilog="""\b
+Examples:
+  agriclip-edge packs show mango-leaf-disease
+  agriclip-edge packs show mango-leaf-disease --language fr""",
+)
 def show(
     name: Name,
+    language: options.Language = None,
     bundle: options.BundlePath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Show a pack's labels, parents and synonyms; NAME may be a .safetensors file."""
+    """Show a pack's labels, parents, synonyms and names; NAME may be a .safetensors file."""
     from ..bundle.reader import Bundle
     from ..labels.store import find_pack
 
     pack = find_pack(Bundle.open(bundle), name)
+    names = options.display_names(pack, language)
     if as_json:
         labels = [
-            {"label": label.text, "parent": label.parent, "synonyms": list(label.synonyms)} for label in pack.labels
+            {
+                "label": label.text,
+                "parent": label.parent,
+                "synonyms": list(label.synonyms),
+                "names": label.names,
+                "facts": label.facts,
+            }
+            for label in pack.labels
         ]
-        facts = {"name": pack.name, "title": pack.title, "templates": list(pack.templates), "labels": labels}
+        facts = {
+            "name": pack.name,
+            "title": pack.title,
+            "templates": list(pack.templates),
+            "temperature": pack.temperature,
+            "threshold": pack.threshold,
+            "text_encoder": pack.text_encoder,
+            "centre": pack.centre,
+            "labels": labels,
+        }
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return DONE
     typer.echo(f"{pack.name}: {pack.title}; templates: {', '.join(pack.templates)}")
     for label in pack.labels:
         synonyms = f"  = {', '.join(label.synonyms)}" if label.synonyms else ""
         parent = f"  ({label.parent})" if label.parent else ""
-        typer.echo(f"  {label.text}{parent}{synonyms}")
+        shown = f"  {names[label.text]}" if label.text in names else ""
+        typer.echo(f"  {label.text}{shown and ':'}{shown}{parent}{synonyms}")
     return DONE
 
 
@@ -95,12 +126,32 @@ def show(
     epilog="""\b
 Examples:
   agriclip-edge packs build my-beans --labels "bean rust, healthy bean leaf"
-  agriclip-edge packs build my-beans --labels-file beans.csv --output usb/my-beans.safetensors""",
+  agriclip-edge packs build my-beans --labels-file beans.csv --output usb/my-beans.safetensors
+  agriclip-edge packs build coffee --from-facts "crop = coffee, kind = disease | deficiency"
+  agriclip-edge packs build plain --labels "rust, blight" --no-facts
+
+What typed labels were taken to mean is said on stderr, one line a label.""",
 )
 def build(
     name: Name,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
+    from_facts: Annotated[
+        str | None,
+        typer.Option(
+            "--from-facts",
+            metavar="TEXT",
+            help="All classes of the facts library that this chooses: crop = coffee, kind = disease | pest; by crop, "
+            "animal, host, kind, parent, organ, scientific, label.",
+        ),
+    ] = None,
+    no_facts: options.NoFacts = False,
+    centre: Annotated[
+        bool,
+        typer.Option(
+            "--centre", help="Take off what all labels have in common; such packs go together, not with others."
+        ),
+    ] = False,
     template: options.Templates = None,
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="One line for people.")] = "",
     output: Annotated[
@@ -120,21 +171,59 @@ def build(
 
     store = PackStore()
     path = store.path(name)  # refuses an unusable name before any work
-    if (labels is None) == (labels_file is None):
-        raise UsageError("give the labels by one of --labels and --labels-file")
+    if [labels, labels_file, from_facts].count(None) != 2:
+        raise UsageError("give the labels by one of --labels, --labels-file and --from-facts")
+    if from_facts is not None and no_facts:
+        raise UsageError("--from-facts and --no-facts together; accepted: one of them")
     if output is not None and output.suffix != SUFFIX:
         raise UsageError(f"--output {output}; accepted: a name that ends in {SUFFIX}")
     target = output or path
     if target.exists() and not replace:
         raise LabelError(f"{target} is there already; --replace overwrites it")
-    typed = read_label_file(labels_file) if labels_file is not None else parse_labels(labels or "")
-    pack = build_pack(Bundle.open(bundle), typed, name=name, title=title, templates=template or None)
+    opened = Bundle.open(bundle)
+    if from_facts is not None:
+        typed = _selected(opened, from_facts)
+    else:
+        typed = read_label_file(labels_file) if labels_file is not None else parse_labels(labels or "")
+        if not no_facts:
+            options.tell_matches(opened, typed)
+    pack = build_pack(
+        opened, typed, name=name, title=title, templates=template or None, facts=not no_facts, centre=centre
+    )
     if output is None:
         store.add(pack, replace=replace)
     else:
         with atomic_write(output) as file:
             file.write(pack.to_bytes())
     typer.echo(f"{target}: {len(pack.labels)} labels")
+    return DONE
+
+
+@app.command(
+    "diff",
+    epilog="""\b
+Examples:
+  agriclip-edge packs diff my-beans usb/my-beans.safetensors
+  agriclip-edge packs diff mango-leaf-disease my-mangoes --json""",
+)
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help="A pack: a name, or a .safetensors file.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    bundle: options.BundlePath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Show what B has otherwise than A: labels, parents, names, embeddings, templates, temperature."""
+    from ..bundle.reader import Bundle
+    from ..labels.differences import compare
+    from ..labels.store import find_pack
+
+    opened = Bundle.open(bundle)
+    found = compare(find_pack(opened, old, foreign=True), find_pack(opened, new, foreign=True))
+    if as_json:
+        typer.echo(json.dumps(found.to_record(), indent=2, ensure_ascii=False))
+        return DONE
+    for line in found.lines() or ["no difference"]:
+        typer.echo(line)
     return DONE
 
 
@@ -162,3 +251,13 @@ def remove(name: Name) -> int:
 
     typer.echo(f"removed {PackStore().remove(name)}")
     return DONE
+
+
+def _selected(bundle: Bundle, selection: str) -> tuple[Label, ...]:
+    """Labels of the classes that a selection chooses."""
+    from ..errors import LabelError
+    from ..labels.selection import select
+
+    if bundle.facts is None:
+        raise LabelError("this bundle has no facts library; accepted: --labels or --labels-file")
+    return select(bundle.facts, selection)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -66,11 +66,12 @@ def preprocess(rgb: RGB, size: int) -> RGB:
     rows = _line_filter(height, (height - side) // 2, side, size)
     columns = _line_filter(width, (width - side) // 2, side, size)
     left, right = columns[0].used.start, columns[-1].used.stop  # no other column reaches the result
-    strip = _apply(rows, rgb[:, left:right].reshape(height, -1), size)  # (S, used columns * 3)
-    turned = strip.reshape(size, right - left, 3).transpose(1, 0, 2).reshape(right - left, -1)
-    square = _apply(columns, turned, size, first=left)  # (S, S * 3), columns first
-    picture = np.rint(square, out=square).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(picture.reshape(size, size, 3).transpose(1, 0, 2))
+    # The first result comes turned: to turn it afterwards would cost as much as both filters.
+    strip = _apply(rows, rgb[:, left:right].reshape(height, -1), np.empty(((right - left) * 3, size), np.float32).T)
+    turned = strip.T.reshape(right - left, 3 * size)  # a column's colours, each with its S rows
+    square = _apply(columns, turned, np.empty((size, 3 * size), np.float32), first=left)
+    picture = np.rint(square, out=square).clip(0, 255, out=square).astype(np.uint8)
+    return np.ascontiguousarray(picture.reshape(size, 3, size).transpose(2, 0, 1))
 
 
 class _Band(NamedTuple):
@@ -81,14 +82,15 @@ class _Band(NamedTuple):
     weights: npt.NDArray[np.float32]  # (output pixels, input pixels)
 
 
-def _apply(bands: tuple[_Band, ...], source: npt.NDArray[np.generic], size: int, first: int = 0) -> npt.NDArray[Any]:
-    """Filter along the first axis of ``source`` (n, k), whose row 0 is input pixel ``first``; gives (size, k)."""
-    result = np.empty((size, source.shape[1]), np.float32)
+def _apply(
+    bands: tuple[_Band, ...], source: npt.NDArray[np.generic], result: npt.NDArray[np.float32], first: int = 0
+) -> npt.NDArray[np.float32]:
+    """Filter along the first axis of ``source`` (n, k), whose row 0 is pixel ``first``, into ``result`` (S, k)."""
     for out, used, weights in bands:
         step = max(_PRODUCT_SIZE // weights.size, 1)
         for left in range(0, source.shape[1], step):
             block = source[used.start - first : used.stop - first, left : left + step]
-            np.matmul(weights, block.astype(np.float32), out=result[out, left : left + step])
+            result[out, left : left + step] = weights @ block.astype(np.float32)
     return result
 
 

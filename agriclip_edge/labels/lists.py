@@ -1,18 +1,20 @@
-"""Lists of labels as people write them: typed with commas, one a line, or a CSV with parents and synonyms."""
+"""Lists of labels as people write them: typed with commas, one a line, or a CSV with parents, synonyms and names."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import LabelError
-from .pack import Label, check_labels, check_text
+from .pack import LANGUAGE, Label, check_labels, check_languages, check_text
 
 MAX_FILE_BYTES = 64 << 20
 _COLUMNS = ("label", "parent", "synonyms")
+_NAMES = "names."  # and a language's code: the column of display names in it
 
 
 def parse_labels(text: str) -> tuple[Label, ...]:
@@ -50,7 +52,7 @@ def read_label_file(path: str | os.PathLike[str]) -> tuple[Label, ...]:
 
     Args:
         path: UTF-8 text with one label a line, or a ``.csv`` whose first row names the columns ``label`` and,
-            as wanted, ``parent`` and ``synonyms`` (with ``;`` between them).
+            as wanted, ``parent``, ``synonyms`` (with ``;`` between them) and display names (``names.es``).
 
     Raises:
         LabelError: not readable, not UTF-8, no label, or a broken row; the message names the line.
@@ -74,6 +76,7 @@ def read_label_file(path: str | os.PathLike[str]) -> tuple[Label, ...]:
         try:
             for words in (label.text, *label.synonyms, *([label.parent] if label.parent else [])):
                 check_text(words)
+            check_languages(label.names)
         except LabelError as error:
             raise LabelError(f"{name}, line {number}: {error}") from None
         first = seen.setdefault(label.text.casefold(), number)
@@ -95,16 +98,34 @@ def _lines(text: str) -> Iterable[tuple[int, Label]]:
 def _csv_rows(text: str, name: str) -> Iterable[tuple[int, Label]]:
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
-        columns = [column.strip().lower() for column in reader.fieldnames or []]
+        columns = [_column(column.strip()) for column in reader.fieldnames or []]
         reader.fieldnames = columns
-        unknown = [column for column in columns if column not in _COLUMNS]
+        unknown = [column for column in columns if column not in _COLUMNS and _language(column) is None]
         if "label" not in columns or unknown or len(set(columns)) != len(columns):
-            raise LabelError(f"{name} has the columns {columns}; accepted: label, and as wanted parent, synonyms")
+            raise LabelError(
+                f"{name} has the columns {columns}; accepted: label, and as wanted parent, synonyms, names.es …"
+            )
         for row in reader:
             if None in row or any(value is None for value in row.values()):
                 raise LabelError(f"{name}, line {reader.line_num}: has not {len(columns)} columns")
             synonyms = tuple(word.strip() for word in row.get("synonyms", "").split(";") if word.strip())
-            yield reader.line_num, Label(row["label"].strip(), row.get("parent", "").strip(), synonyms)
+            named = {_language(column): value.strip() for column, value in row.items()}
+            names = {language: value for language, value in named.items() if language is not None and value}
+            yield reader.line_num, Label(row["label"].strip(), row.get("parent", "").strip(), synonyms, names)
     except csv.Error as error:
         # DictReader's own line_num is that of the row before.
         raise LabelError(f"{name}, line {reader.reader.line_num}: {error}") from None
+
+
+def _column(name: str) -> str:
+    """A column's name without regard to case, but for the region of a language's code (``names.pt-BR``)."""
+    if not name.lower().startswith(_NAMES):
+        return name.lower()
+    language, dash, region = name[len(_NAMES) :].partition("-")
+    return _NAMES + language.lower() + dash + region
+
+
+def _language(column: str) -> str | None:
+    """The language whose display names a column holds."""
+    language = column.removeprefix(_NAMES)
+    return language if language != column and re.fullmatch(LANGUAGE, language) else None

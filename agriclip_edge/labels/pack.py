@@ -12,7 +12,7 @@ from unicodedata import category
 import msgspec
 import numpy as np
 
-from ..bundle.manifest import MAX_MANIFEST_BYTES, NAME, parse_json
+from ..bundle.manifest import MAX_MANIFEST_BYTES, NAME, SHA256, parse_json
 from ..errors import BundleError, BundleFault, LabelError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ MAX_LABEL_CHARACTERS = 200
 _MAX_HEADER_BYTES = 16 * MAX_MANIFEST_BYTES  # 60 bytes for each of a million labels
 _UNWRITABLE = ("Cc", "Cs", "Co", "Zl", "Zp")  # zero-width joiners (Cf) belong to Persian and Indic words
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they would turn the text around them
+LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$"
 _NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
 
 
@@ -36,6 +37,8 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         text: the label's words.
         parent: the broader label that it belongs to; empty when it has none.
         synonyms: further words for the same thing, averaged into its embedding.
+        names: what it is called in other languages, by code (``es``, ``pt-BR``): for display alone.
+        facts: label of the class of the bundle's facts library whose symptoms are in its embedding; empty for none.
 
     Example:
         >>> Label("maize leaf with common rust", parent="maize leaf", synonyms=("corn leaf with rust",)).parent
@@ -45,6 +48,8 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     text: str
     parent: str = ""
     synonyms: tuple[str, ...] = ()
+    names: dict[str, str] = msgspec.field(default_factory=dict)
+    facts: str = ""
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +64,9 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preprocessing: str
     temperature: float | None = None
     threshold: float | None = None
+    unknown: float | None = None
+    centre: str = ""
+    image_encoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,10 @@ class LabelPack:
         preprocessing: sha256 of the preprocessing of the image encoder that they are made for.
         temperature: softmax temperature fitted for this pack; None leaves it to the bundle.
         threshold: confidence under which an answer is doubtful; None when it was not fitted.
+        unknown: cosine under which a photo shows none of the labels; None when it was not fitted.
+        centre: sha256 of the facts vectors whose mean was taken off the embeddings; empty when none was.
+        image_encoder: sha256 of the image encoder whose photos taught it (`Bundle.image_encoder_id`); empty when none
+            did.
 
     Example:
         >>> import agriclip_edge
@@ -92,6 +104,9 @@ class LabelPack:
     preprocessing: str
     temperature: float | None = None
     threshold: float | None = None
+    unknown: float | None = None
+    centre: str = ""
+    image_encoder: str = ""
 
     def __post_init__(self) -> None:
         """Check what every pack must hold, wherever it comes from."""
@@ -105,12 +120,18 @@ class LabelPack:
             name=self.name,
             title=self.title,
             # msgspec leaves out a default by its identity: an empty tuple or text may be another object.
-            labels=[Label(label.text, label.parent or "", label.synonyms or ()) for label in self.labels],
+            labels=[
+                Label(label.text, label.parent or "", label.synonyms or (), label.names, label.facts or "")
+                for label in self.labels
+            ],
             templates=list(self.templates),
             text_encoder=self.text_encoder,
             preprocessing=self.preprocessing,
             temperature=self.temperature,
             threshold=self.threshold,
+            unknown=self.unknown,
+            centre=self.centre,
+            image_encoder=self.image_encoder,
         )
         from safetensors.numpy import save
 
@@ -155,6 +176,9 @@ class LabelPack:
                 preprocessing=header.preprocessing,
                 temperature=header.temperature,
                 threshold=header.threshold,
+                unknown=header.unknown,
+                centre=header.centre,
+                image_encoder=header.image_encoder,
             )
         except LabelError as error:
             raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
@@ -203,8 +227,10 @@ def check_labels(labels: Sequence[Label]) -> None:
         raise LabelError(f"{len(labels):,} labels; accepted: 1 to {MAX_LABELS:,}")
     seen: dict[str, str] = {}
     for label in labels:
-        for text in (label.text, *label.synonyms, *([label.parent] if label.parent else [])):
+        optional = (text for text in (label.parent, label.facts) if text)
+        for text in (label.text, *label.synonyms, *optional):
             check_text(text)
+        check_languages(label.names)
         key = label.text.casefold()
         if key in seen:
             raise LabelError(f"label {label.text!r} is there twice")
@@ -223,8 +249,20 @@ def check_text(text: str) -> None:
         raise LabelError(
             f"label {text[:40]!r}… has {len(text)} characters; at most {MAX_LABEL_CHARACTERS} are accepted"
         )
-    if any(category(c) in _UNWRITABLE or c in _DIRECTIONS for c in text):
+    if not text.isprintable() and any(category(c) in _UNWRITABLE or c in _DIRECTIONS for c in text):
         raise LabelError(f"label {text[:40]!r} holds control characters; accepted: words")
+
+
+def check_languages(names: dict[str, str]) -> None:
+    """Refuse display names that are not words by language code.
+
+    Raises:
+        LabelError: a code such as ``Spanish``, or words as `check_text` refuses them.
+    """
+    for language, text in names.items():
+        if re.fullmatch(LANGUAGE, language) is None:
+            raise LabelError(f"language {language[:40]!r}; accepted: a code such as es or pt-BR")
+        check_text(text)
 
 
 def _check(pack: LabelPack) -> None:
@@ -243,28 +281,40 @@ def _check(pack: LabelPack) -> None:
     if np.abs(norms - 1).max() > _NORM_TOLERANCE:
         message = f"{where} holds embeddings of length {norms.min():.3f} to {norms.max():.3f}; accepted: unit vectors"
         raise BundleError(BundleFault.PACK_VALUES, message)
+    for what, named in (("centre", pack.centre), ("image encoder", pack.image_encoder)):
+        if named and re.fullmatch(SHA256, named) is None:
+            raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {named[:40]!r}; accepted: a sha256")
     for what, value in (("temperature", pack.temperature), ("threshold", pack.threshold)):
         if value is not None and not 0 < value < 1e3:
             raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {value}; accepted: above 0, below 1000")
+    if pack.unknown is not None and not -1 <= pack.unknown <= 1:
+        raise BundleError(
+            BundleFault.PACK_INVALID, f"{where} gives unknown {pack.unknown}; accepted: -1 to 1, a cosine"
+        )
 
 
 def merge(packs: Sequence[LabelPack]) -> LabelPack:
     """One pack out of several: of labels with the same words the first is kept.
 
-    A single pack is returned as it is. Fitted temperatures and thresholds do not outlive a merge.
+    A single pack is returned as it is. Fitted temperatures and thresholds do not outlive a merge; a photo that one of
+    the packs would take for its own is not unknown to them all.
 
     Raises:
-        LabelError: no pack at all.
+        LabelError: no pack at all, or some with a centre taken off and some without.
     """
     if not packs:
         raise LabelError("no label pack; accepted: at least one")
     if len(packs) == 1:
         return packs[0]
+    if len({pack.centre for pack in packs}) > 1:
+        centred = ", ".join(pack.name for pack in packs if pack.centre)
+        raise LabelError(f"some packs are centred ({centred}) and some are not; accepted together: all of one kind")
     rows: dict[str, tuple[Label, npt.NDArray[Any]]] = {}
     for pack in packs:
         for label, row in zip(pack.labels, pack.embeddings):
             rows.setdefault(label.text.casefold(), (label, row))
     first = packs[0]
+    least = [pack.unknown for pack in packs if pack.unknown is not None]
     return LabelPack(
         name="+".join(pack.name for pack in packs),
         title=", ".join(pack.title for pack in packs),
@@ -273,4 +323,7 @@ def merge(packs: Sequence[LabelPack]) -> LabelPack:
         templates=first.templates,
         text_encoder=first.text_encoder,
         preprocessing=first.preprocessing,
+        unknown=min(least) if len(least) == len(packs) else None,
+        centre=first.centre,
+        image_encoder=next((pack.image_encoder for pack in packs if pack.image_encoder), ""),
     )

@@ -88,8 +88,14 @@ def read_pack_file(path: Path) -> LabelPack:
     return LabelPack.from_bytes(data, where=str(path))
 
 
-def find_pack(bundle: Bundle, name: str, store: PackStore | None = None) -> LabelPack:
+def find_pack(bundle: Bundle, name: str, store: PackStore | None = None, *, foreign: bool = False) -> LabelPack:
     """A pack by name (the user's own first, then the bundle's) or by the path of its file.
+
+    Args:
+        bundle: an open bundle.
+        name: of the pack, or path of a pack file.
+        store: the user's own packs; None takes those under `home`.
+        foreign: take packs of another bundle too, to be looked at.
 
     Raises:
         LabelError: nothing of that name.
@@ -106,5 +112,6 @@ def find_pack(bundle: Bundle, name: str, store: PackStore | None = None) -> Labe
             own = ", ".join(store.names())
             raise LabelError(f"no pack named {name!r}; the bundle has: {', '.join(known)}; yours: {own or 'none'}")
         return bundle.pack(name)
-    bundle.accept(pack)
+    if not foreign:
+        bundle.accept(pack)
     return pack

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agriclip_edge.answer import Answer, Prediction, Timing, rank
+from agriclip_edge.answer import Answer, Prediction, Timing, Verdict, decide, rank
 from agriclip_edge.labels.pack import Label
 
 LABELS = [Label("wheat", "cereal"), Label("rust"), Label("soil")]
@@ -68,9 +69,13 @@ def test_record() -> None:
     assert answer.to_record() == {
         "path": "a.jpg",
         "predictions": [{"label": "wheat", "parent": "cereal", "confidence": 0.912346, "cosine": -0.481234}],
+        "answer": None,
         "error": None,
     }
-    assert Answer(None, (), "no such file").to_record() == {"path": None, "predictions": [], "error": "no such file"}
+    failed = Answer(None, (), "no such file").to_record()
+    assert failed == {"path": None, "predictions": [], "answer": None, "error": "no such file"}
+    sure = Answer("a.jpg", (), verdict=Verdict("label", "wheat", 0.91234567, None, "wheat")).to_record()["answer"]
+    assert sure == {"kind": "label", "label": "wheat", "confidence": 0.912346, "reason": None, "text": "wheat"}
 
 
 def test_best() -> None:
@@ -90,3 +95,66 @@ def test_answers_cannot_be_changed() -> None:
     for thing, field in ((answer, "path"), (answer.predictions[0], "label"), (answer.timing_ms, "decode")):
         with pytest.raises(FrozenInstanceError):
             setattr(thing, field, "other")
+
+
+BEANS = [Label("bean rust", "bean leaf"), Label("bean spot", "bean leaf"), Label("a cow", "animal"), Label("soil")]
+
+
+def verdict(cosines: list[float], **more: Any) -> Verdict:
+    return decide(np.array(cosines, np.float32), BEANS, temperature=0.05, **more)
+
+
+def test_a_sure_label_is_the_answer_and_the_photo_is_not_looked_at() -> None:
+    def look() -> None:
+        raise AssertionError("looked at a photo whose answer is sure")
+
+    found = verdict([0.6, 0.2, 0.1, 0.1], unknown=0.5, complaint=look)
+    assert (found.kind, found.label, found.reason, found.text) == ("label", "bean rust", None, "bean rust")
+    assert found.confidence == pytest.approx(
+        rank(np.array([0.6, 0.2, 0.1, 0.1]), BEANS, temperature=0.05)[0].confidence
+    )
+
+
+def test_labels_that_share_the_probability_give_their_parent() -> None:
+    found = verdict([0.5, 0.5, 0.1, 0.1], threshold=0.6, title="apple leaf, bean leaf disease (two)")
+    assert (found.kind, found.label, found.reason) == ("parent", "bean leaf", "tie")
+    assert found.text == "bean leaf, disease unsure"
+    assert found.confidence == pytest.approx(2 / (2 + 2 * np.exp(-8)), rel=1e-6)
+    assert verdict([0.5, 0.5, 0.1, 0.1], threshold=0.6).text == "bean leaf, which one unsure"
+
+
+def test_labels_without_a_common_parent_give_none_of_these() -> None:
+    for cosines in ([0.5, 0.1, 0.5, 0.1], [0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 0.49, 0.1]):
+        found = verdict(cosines, threshold=0.6)
+        assert (found.kind, found.label, found.reason) == ("none", None, "tie")
+        assert found.text == "none of these (tie)"
+
+
+def test_a_photo_far_from_every_label_shows_none_however_sure_the_softmax_is() -> None:
+    assert verdict([0.4, 0.0, 0.0, 0.0]).kind == "label"
+    found = verdict([0.4, 0.0, 0.0, 0.0], unknown=0.41)
+    assert (found.kind, found.reason) == ("none", "out-of-distribution")
+    assert found.text == "none of these (out of distribution)"
+
+
+def test_what_is_wrong_with_the_photo_is_the_reason_of_an_unsure_answer() -> None:
+    for more in ({"unknown": 0.9}, {"threshold": 0.6}):
+        found = verdict([0.5, 0.5, 0.1, 0.1], complaint=lambda: "too-dark", **more)
+        assert found.reason == "too-dark"
+
+
+@given(
+    cosines=st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4),
+    threshold=st.floats(0.01, 1),
+    unknown=st.none() | st.floats(-1, 1),
+)
+def test_a_verdict_is_one_of_the_closed_forms(cosines: list[float], threshold: float, unknown: float | None) -> None:
+    found = verdict(cosines, threshold=threshold, unknown=unknown)
+    assert 0 <= found.confidence <= 1
+    if found.kind == "label":
+        assert found.reason is None and found.confidence >= threshold
+        assert unknown is None or max(cosines) >= unknown
+    else:
+        assert found.reason in ("tie", "out-of-distribution")
+        assert (found.label is None) == (found.kind == "none")
+        assert found.kind == "none" or found.confidence >= 0.8

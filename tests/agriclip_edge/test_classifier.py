@@ -415,3 +415,28 @@ def test_the_shipped_bundle_knows_a_cow(default_bundle: Path, photos: dict[str, 
     chosen = agriclip_edge.load(labels=["a cow", "a tomato", "an empty field"]).classify(photos["cow"]).best
     assert chosen is not None
     assert chosen.label == "a cow"
+
+
+# --- What to make of it ---------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_a_label_or_none_of_these_by_the_packs_own_numbers(tiny_bundle: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle, packs=["fruit-colour"])
+    red = classifier.classify(photo())
+    assert red.verdict is not None and red.best is not None
+    assert (red.verdict.kind, red.verdict.label) == ("label", red.best.label)
+    classifier.use(replace(classifier.pack, unknown=min(1.0, red.best.cosine + 1e-3)))
+    textured = np.where(np.indices((60, 80)).sum(axis=0)[:, :, np.newaxis] % 2, (220, 10, 10), (200, 10, 10))
+    dark = (textured // 10).astype(np.uint8)
+    for given, reason in ((dark, "too-dark"), (photo(), "blurred")):
+        one, together = classifier.classify(given), classifier.classify_batch([given])[0]
+        assert one.verdict is not None and one.verdict.reason == reason
+        assert one.verdict.kind == "none" and one.predictions
+        assert together.verdict is not None
+        assert (together.verdict.kind, together.verdict.reason) == ("none", reason)
+    assert next(classifier.classify_many(["no-such-file.jpg"])).verdict is None
+
+
+def test_a_higher_least_confidence_makes_an_answer_unsure(classifier: Classifier) -> None:
+    found = classifier.classify(noise(3), min_confidence=1.0).verdict
+    assert found is not None and found.kind != "label"

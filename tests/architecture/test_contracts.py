@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import msgspec
 
-from agriclip_edge.answer import Answer, Prediction
+from agriclip_edge.answer import Answer, Prediction, Verdict
 from agriclip_edge.bundle.manifest import Manifest, parse_manifest
 from agriclip_edge.cli.output import COLUMNS, Format, Writer
 from agriclip_edge.errors import BundleFault
@@ -28,7 +28,7 @@ def fenced(page: str, language: str) -> list[str]:
 def test_the_answer_page_shows_a_record_that_the_sdk_writes() -> None:
     record = json.loads(fenced("answer.md", "json")[0])
     predictions = tuple(Prediction(**prediction) for prediction in record["predictions"])
-    answer = Answer(record["path"], predictions, record["error"])
+    answer = Answer(record["path"], predictions, record["error"], verdict=Verdict(**record["answer"]))
     assert answer.to_record() == record
     assert list(answer.to_record()) == list(record)
     assert list(answer.to_record()["predictions"][0]) == list(record["predictions"][0])
@@ -37,7 +37,7 @@ def test_the_answer_page_shows_a_record_that_the_sdk_writes() -> None:
 def test_the_answer_page_shows_the_csv_that_the_command_line_writes() -> None:
     shown = fenced("answer.md", "csv")[0]
     record = json.loads(fenced("answer.md", "json")[0])
-    failed = {"path": "field/row-3/empty.jpg", "predictions": [], "error": "is empty (0 bytes)"}
+    failed = {"path": "field/row-3/empty.jpg", "predictions": [], "answer": None, "error": "is empty (0 bytes)"}
     stream = io.BytesIO()
     writer = Writer(stream, Format.csv)
     writer.write(record)

@@ -8,6 +8,8 @@ from typing import Any
 
 from attack_tools import (
     CARD,
+    FACTS,
+    GZIP_HEAD,
     IMAGE,
     PACK,
     VOCABULARY,
@@ -15,11 +17,13 @@ from attack_tools import (
     Entry,
     bundle_zip,
     described,
+    gzip_of,
     pack_file,
     pack_parts,
     tiny_files,
     tiny_manifest,
     to_json,
+    with_facts,
     with_files,
     zeros_deflated,
     zip_of,
@@ -31,7 +35,16 @@ _DEEP = 40_000  # brackets
 
 def bundles() -> list[Attack]:
     """Every bundle but those with hostile graphs."""
-    return [*_archives(), *_manifests_unread(), *_manifests_invalid(), *_paths(), *_files(), *_vocabularies()]
+    return [
+        *_archives(),
+        *_manifests_unread(),
+        *_manifests_invalid(),
+        *_paths(),
+        *_files(),
+        *_vocabularies(),
+        *_facts(),
+        *_reference(),
+    ]
 
 
 def _entries(*replaced: Entry) -> list[Entry]:
@@ -290,4 +303,64 @@ def _vocabularies() -> list[Attack]:
         made("vocabulary-empty", "an empty vocabulary", "the vocabulary lacks [PAD] [UNK] [CLS] [SEP]", b""),
         made("vocabulary-shifted", "a vocabulary longer than the graph's table", "cannot run the graph",
              vocabulary.replace(b"[CLS]\n", b"[CLS]\n" + b"".join(b"t%d\n" % n for n in range(200))), "graph-mismatch"),
+    ]  # fmt: skip
+
+
+def _facts() -> list[Attack]:
+    def made(name: str, says: str, message: str, data: bytes, fault: str = "facts-invalid") -> Attack:
+        return Attack(f"facts-{name}", says, fault, message, data, "labels")
+
+    def entry(**fields: Any) -> bytes:
+        return gzip_of(to_json({"classes": [{**FACTS, **fields}]}))
+
+    bomb = GZIP_HEAD + zeros_deflated(_INFLATED) + bytes(8)
+    good = gzip_of(to_json({"classes": [FACTS]}))
+    return [
+        made("bomb", "38 kB of facts that inflate to 6 MB", "inflates to over 4,194,304 bytes", with_facts(bomb),
+             "too-large"),
+        made("not-gzip", "facts as plain JSON", "not a gzip file", with_facts(to_json({"classes": [FACTS]}))),
+        made("truncated", "the end of the facts is missing", "truncated", with_facts(good[:-12])),
+        made("longer", "bytes behind the facts", "goes on behind its end", with_facts(good + b"\0" * 8)),
+        made("checksum", "facts that are not those of their checksum", "not a gzip file",
+             with_facts(good.replace(b"red apple", b"red abcde"))),
+        made("not-json", "facts that are no JSON", "JSON is malformed", with_facts(gzip_of(b"{'classes': []}"))),
+        made("deep", "40,000 brackets as facts", "got `array`", with_facts(gzip_of(b"[" * _DEEP))),
+        made("deep-inside", "40,000 brackets in a field that version 1 does not have", "unknown field",
+             with_facts(gzip_of(b'{"more":' + b"[" * _DEEP))),
+        made("none", "no class", "0 classes; accepted: 1 to", with_facts(gzip_of(to_json({"classes": []})))),
+        made("field-unknown", "a field that version 1 does not have", "unknown field `script`",
+             with_facts(entry(script="import os"))),
+        made("number", "a number as a statement", "Expected `str`, got `int`", with_facts(entry(visible=[7]))),
+        made("control", "a label that clears the terminal", "holds control characters",
+             with_facts(entry(label="\x1b[2J\x1b[1;1Hall is well"))),
+        made("bidi", "a name that is read from right to left", "holds control characters",
+             with_facts(entry(names={"es": "\u202eelppa neerg"}))),
+        made("long", "a statement of 20,000 characters", "has 20000 characters",
+             with_facts(entry(visible=["a" * 20_000]))),
+        made("twice", "a class twice", "class 'red apple' is there twice",
+             with_facts(gzip_of(to_json({"classes": [FACTS, FACTS]})))),
+        made("symptoms-short", "a row of 15 values", "has 15 bytes; accepted: 1 rows of 16",
+             with_facts(symptoms=b"\1" * 15)),
+        made("symptoms-more", "a row too many", "has 32 bytes; accepted: 1 rows of 16",
+             with_facts(symptoms=b"\1" * 32)),
+        made("symptoms-zero", "a row of zeros", "row 0 is zero", with_facts(symptoms=bytes(16))),
+        Attack("facts-not-listed", "a library that is not listed", "manifest-invalid", "uses 'facts/other.gz'",
+               with_facts(file="facts/other.gz")),
+        Attack("facts-share", "symptoms that count twice", "manifest-invalid", "gives facts the share 2.0",
+               with_facts(share=2.0)),
+        Attack("facts-entry-unknown", "a field of the library's entry that version 1 does not have", "manifest-invalid",
+               "unknown field `script`", with_facts(script="x")),
+    ]  # fmt: skip
+
+
+def _reference() -> list[Attack]:
+    def made(name: str, says: str, message: str, data: bytes) -> Attack:
+        files = {**tiny_files(), "reference.safetensors": data}
+        document = described({**tiny_manifest(), "reference": "reference.safetensors"}, files)
+        return Attack(f"reference-{name}", says, "reference-invalid", message, bundle_zip(document, files), "verify")
+
+    return [
+        made("not-safetensors", "statistics that are text", "not a safetensors file", b"statistics\n"),
+        made("pack", "a label pack in place of statistics", "holds ['embeddings']; accepted: centres",
+             tiny_files()[PACK]),
     ]  # fmt: skip

@@ -18,6 +18,8 @@ TEXT = "text/encoder.onnx"
 VOCABULARY = "text/vocab.txt"
 CARD = "card.md"
 PACK = "packs/fruit-colour.safetensors"
+FACTS = {"label": "red apple", "kind": "produce", "parent": "apple", "visible": ["red"], "sources": ["made"]}
+GZIP_HEAD = b"\x1f\x8b\x08" + b"\0" * 6 + b"\xff"
 _LICENCE = b"Apache-2.0, as the repository's LICENSE\n"  # the whole text would be half of every attack
 
 
@@ -154,6 +156,38 @@ def pack_file(
 def safetensors(header: bytes, rows: bytes) -> bytes:
     """A safetensors file: the header's length, the header, the tensors."""
     return struct.pack("<Q", len(header)) + header + rows
+
+
+def with_facts(library: bytes | None = None, symptoms: bytes | None = None, **more: Any) -> bytes:
+    """A whole bundle with a facts library of one class, described truly.
+
+    Args:
+        library: its classes' file, in place of the right one.
+        symptoms: its vectors' file, in place of the right one.
+        more: further fields of the manifest's entry.
+    """
+    files = {
+        **tiny_files(),
+        "facts/library.json.gz": gzip_of(to_json({"classes": [FACTS]})) if library is None else library,
+        "facts/symptoms.int8": bytes(range(1, 17)) if symptoms is None else symptoms,
+    }
+    entry = {"file": "facts/library.json.gz", "symptoms": "facts/symptoms.int8", **more}
+    return bundle_zip(described({**tiny_manifest(), "facts": entry}, files), files)
+
+
+def gzip_of(data: bytes) -> bytes:
+    """A gzip file with stored blocks: byte by byte the same whatever deflates on this machine."""
+    blocks = [data[start : start + 0xFFFF] for start in range(0, len(data), 0xFFFF)]
+    body = b"".join(
+        struct.pack("<BHH", place == len(blocks) - 1, len(block), 0xFFFF - len(block)) + block
+        for place, block in enumerate(blocks)
+    )
+    return gzip_around(body, data)
+
+
+def gzip_around(deflated: bytes, data: bytes) -> bytes:
+    """A gzip file of a deflate stream that says it holds ``data``."""
+    return GZIP_HEAD + deflated + struct.pack("<LL", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
 
 def to_json(document: object) -> bytes:

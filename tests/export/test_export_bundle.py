@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +20,29 @@ from export.parity import GateError
 from export.taxonomy import Parents, read_parents
 from export.text_encoder import export_text_encoder
 from export.variants import choose
+from training.captions import FACTS, read_facts
 from training.data import read_collection, read_photos
 from training.evaluate import evaluate
 from training.results import calibration_of, read_results
 from training.text_tower import TextTower
 
-CONFIG = BundleConfig("made", "3", "made by a test", choose(["cpu-float"]))
+PLAIN = BundleConfig("made", "3", "made by a test", choose(["cpu-float"]))
 PARENTS = Parents(tasks={"fruit": "fruit"}, labels={"yellow banana": "herb"})
 
 
 @pytest.fixture(scope="module")
-def bundle(run: Path, text_tower: TextTower, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(tmp_path_factory: pytest.TempPathFactory) -> BundleConfig:
+    """With one of the shipped files of facts."""
+    folder = tmp_path_factory.mktemp("facts")
+    for name in ("vocabulary", "sources", "library-plantation"):
+        shutil.copy(FACTS / f"{name}.toml", folder)
+    return replace(PLAIN, library=folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path, text_tower: TextTower, config: BundleConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("out") / "bundle"
-    export_bundle(run, run.parent, target, text_tower, PARENTS, CONFIG)
+    export_bundle(run, run.parent, target, text_tower, PARENTS, config)
     return target
 
 
@@ -62,18 +74,45 @@ def test_its_packs_come_from_its_own_text_encoder(bundle: Path) -> None:
         ("green apple", "fruit"),
         ("yellow banana", "herb"),
     ]
-    typed = load(bundle).build_pack(pack.labels)
+    typed = load(bundle).build_pack(pack.labels, facts=False)
     np.testing.assert_allclose(typed.embeddings, pack.embeddings, atol=1e-3)
 
 
-def test_the_same_run_gives_the_same_bytes(bundle: Path, run: Path, text_tower: TextTower, tmp_path: Path) -> None:
+def test_it_carries_the_facts_library(bundle: Path, config: BundleConfig) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.facts is not None
+    assert [facts.label for facts in opened.facts.classes] == list(read_facts(config.library))
+    labels = load(bundle).build_pack(["frosty pod rot", "red apple"]).labels
+    assert [label.facts for label in labels] == ["cocoa pod with frosty pod rot", ""]
+    assert opened.pack("fruit").labels[0].facts == ""
+
+
+def test_tasks_of_the_further_collection_have_packs_that_nobody_is_given(
+    run: Path, text_tower: TextTower, config: BundleConfig, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(run.parent / "alive-mini", data / "alive-mini")
+    tasks = json.loads((data / "alive-mini" / "tasks.json").read_text())
+    further = {**tasks["tasks"][0], "task": "deepweeds", "title": "weeds"}
+    (data / "alive-plus").mkdir()
+    (data / "alive-plus" / "tasks.json").write_text(json.dumps({**tasks, "tasks": [*tasks["tasks"], further]}))
+    export_bundle(run, data, tmp_path / "bundle", text_tower, PARENTS, config)
+    packs = Bundle.open(tmp_path / "bundle").manifest.packs
+    assert [(pack.name, pack.default) for pack in packs] == [
+        ("fruit", True), ("cover", True), ("deepweeds", False), ("weeds", False),
+    ]  # fmt: skip
+
+
+def test_the_same_run_gives_the_same_bytes(
+    bundle: Path, run: Path, text_tower: TextTower, config: BundleConfig, tmp_path: Path
+) -> None:
     export_bundle(
         run,
         run.parent,
         tmp_path / "again.zip",
         text_tower,
         PARENTS,
-        CONFIG,
+        config,
         zipped=True,
     )
     assert Bundle.open(tmp_path / "again.zip").sha256 == Bundle.open(bundle).sha256

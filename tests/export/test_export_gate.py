@@ -11,6 +11,7 @@ import pytest
 from agriclip_edge.errors import UsageError
 from export.gate import Figures, failures, measure, read_budget, require, speed_ratio
 from export.parity import GateError
+from training.answers import judge_answers
 
 GOOD = Figures(0.999, 0.995, 0.99, {"maize": 0.4, "apple": -0.2}, speed=1.7)
 
@@ -37,6 +38,8 @@ def test_every_kind_has_a_budget(kind: str) -> None:
         ({"drops": {"maize": 1.5, "apple": -2}}, "drop_task is 1.5000 (maize); accepted: at most 1.0"),
         ({"speed": 0.9}, "speed is 0.9000; accepted: at least 1.0"),
         ({"speed": None}, "speed is not measured; accepted: at least 1.0"),
+        ({"calibration_error": 0.011}, "calibration_error is 0.0110; accepted: at most 0.01"),
+        ({"unknown_auroc": 0.02}, "unknown_auroc is 0.0200; accepted: at most 0.01"),
         ({"mean_cosine": float("nan")}, "mean_cosine is nan; accepted: at least 0.99"),
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(value),
@@ -101,3 +104,20 @@ def test_speed_is_the_reference_over_the_variant() -> None:
         )
         > 1.5
     )
+
+
+def test_calibration_and_rejection_are_held_against_float32() -> None:
+    generator = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2, 3], 40)
+    task = label // 2
+    clean = np.where(label[:, np.newaxis] == np.arange(4), 0.6, 0.3) + generator.normal(0, 0.05, (160, 4))
+    noisy = clean + generator.normal(0, 0.2, clean.shape)
+    first, second = (judge_answers(cosines, task, label, ["a", "b"], [[0, 1], [2, 3]]) for cosines in (clean, noisy))
+    vectors = units(4)
+    same = measure(vectors, vectors, {"a": 0.9}, {"a": 0.9}, trust=(first, first))
+    assert (same.calibration_error, same.unknown_auroc) == (0, 0)
+    worse = measure(vectors, vectors, {"a": 0.9}, {"a": 0.9}, trust=(first, second))
+    assert worse.unknown_auroc == pytest.approx(first.mean("auroc") - second.mean("auroc"))
+    assert worse.unknown_auroc > 0.01
+    assert any(line.startswith("unknown_auroc") for line in failures(worse, read_budget("int8")))
+    assert {"calibration_error", "unknown_auroc"} <= set(worse.to_manifest())

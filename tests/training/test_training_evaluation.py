@@ -61,7 +61,8 @@ def without(task: JudgedTask, label: str, keep: int) -> JudgedTask:
 
 def test_everything_is_judged_and_stands_beside_chance(subject: Subject, given: Given) -> None:
     record = judge_subject(subject, given, NAMES, "names", CONFIG)
-    assert record.methods == ("zero-shot", "knn-3", "1-shot", "3-shot", "text+1-shot", "text+3-shot", "probe")
+    few = ("1-shot", "3-shot", "text+1-shot", "teach-1-shot", "text+3-shot", "teach-3-shot")
+    assert record.methods == ("zero-shot", "knn-3", *few, "probe")
     for task, asked in zip(record.tasks, given.tasks):
         for score in task.scores:
             assert score.photos + score.left_out == len(score.right) == len(asked.photos)

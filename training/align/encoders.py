@@ -75,12 +75,14 @@ class TextAligned:
         project: features float32 (N, F) to unit vectors float32 (N, D).
         space: of these.
         tower: the same way as one module, where there is one.
+        symptoms: share of what facts say is seen in the labels' vectors that it was trained with.
     """
 
     backbone: Backbone
     project: Callable[[Tensor], Tensor]
     space: TextSpace
     tower: ImageTower | None = None
+    symptoms: float = 0.0
 
 
 def imagenet_backbone(input_size: int) -> Backbone:
@@ -114,7 +116,8 @@ def trained_encoder(run: Path, text: TextTower) -> tuple[TextAligned, tuple[str,
     def project(features: Tensor) -> Tensor:
         return nn.functional.normalize(tower.head(features), dim=-1)
 
-    return TextAligned(backbone, project, space, tower), tuple(config["templates"]), description["photos"]
+    encoder = TextAligned(backbone, project, space, tower, float(config.get("symptoms", 0)))
+    return encoder, tuple(config["templates"]), description["photos"]
 
 
 def default_encoder(text: TextTower, input_size: int) -> TextAligned:

@@ -23,11 +23,17 @@ from .ridge import AffineMap, RidgeSums, explained
 
 @dataclass(frozen=True)
 class Part:
-    """The photos of one collection, and the unit vectors of its labels, float32 (L, D)."""
+    """The photos of one collection, and the vectors of its labels.
+
+    Attributes:
+        collection: has L labels.
+        photos: of one of its splits.
+        labels: from the share of symptoms that an encoder wants to unit vectors float32 (L, D).
+    """
 
     collection: Collection
     photos: Photos
-    labels: Vectors
+    labels: Callable[[float], Vectors]
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def fit(
             if len(out) == 0:
                 continue
             vectors = mix(alignment.vectors(features), targets, share).numpy()
-            results += judge(vectors, part.labels, part.collection, part.photos.take(out)).results
+            results += judge(vectors, part.labels(encoder.symptoms), part.collection, part.photos.take(out)).results
         return float(np.mean([result.accuracy for result in results]))
 
     share, mixes = best_share(accuracy, config.mixes)

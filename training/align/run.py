@@ -6,13 +6,14 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from agriclip_edge.files import atomic_write
 
 from ..data import Collection, read_collection, read_photos
-from ..encoder import label_vectors, template_embeddings
+from ..encoder import label_vectors
 from ..progress import StatusLine
 from ..text_tower import TextTower
 from .artefact import Ensemble, write_alignment, write_ensemble
@@ -63,6 +64,7 @@ def align(
             "architecture": alignment.source.architecture,
             "input_size": alignment.source.input_size,
             "templates": templates,
+            "symptoms": encoder.symptoms,
         },
         "collection": collections[0],
         "photos": parts[0].photos.sha256,
@@ -121,7 +123,7 @@ def read_part(
         DataError: the data are incomplete.
     """
     photos = read_photos(collection, split_name, lambda task: status.say(f"read {split_name} of {task.name}"))
-    return Part(collection, photos, label_vectors(template_embeddings(text, collection, templates)).numpy())
+    return Part(collection, photos, lru_cache(partial(label_vectors, text, collection, templates)))
 
 
 def unseen(part: Part, config: AlignConfig, seen: str) -> bool:

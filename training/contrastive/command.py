@@ -43,6 +43,10 @@ def contrastive(
     wise: Annotated[
         float | None, typer.Option(help="Share of the tuned weights in the model; on a finished run, mixes again.")
     ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="Captions in other words, that `prompts rewrite` wrote; the grammar's beside them."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cuda or cpu; empty takes a GPU where there is one.")] = "",
 ) -> None:
     """Train an image and a text tower on shards of photos and the captions of their classes."""
@@ -52,6 +56,7 @@ def contrastive(
 
     from ..captions import captions_for
     from ..progress import StatusLine
+    from ..rewriting import read_rewritten
     from .config import RECIPES, read_config
     from .run import train_contrastive
 
@@ -61,10 +66,12 @@ def contrastive(
     numbers = {"batch": batch, "micro": micro, "max_steps": max_steps, "wise": wise}
     chosen = read_config(RECIPES[recipe](), config, given | numbers)
 
-    def captions(label: str) -> tuple[str, ...]:
-        return captions_for(label, chosen.captions, chosen.seed)
+    rewritten = read_rewritten(captions).by_label() if captions is not None else {}
 
-    train_contrastive(shards, output, chosen, captions, StatusLine(Console()), device)
+    def told(label: str) -> tuple[str, ...]:
+        return captions_for(label, chosen.captions, chosen.seed) + rewritten.get(label, ())
+
+    train_contrastive(shards, output, chosen, told, StatusLine(Console()), device)
 
 
 def embed_shards(

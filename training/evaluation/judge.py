@@ -16,7 +16,7 @@ from .prompts import Prompter, Prompts, label_vectors, plain
 from .protocol import ZERO_SHOT, Protocol, sha256_of
 from .record import ALL, FORMAT, SEEN, UNSEEN, Evaluation, Mean, Score, TaskRecord
 from .seen import Synonyms, count_seen
-from .shots import Predictions, Support, linear_probe, mean_with_text, nearest_mean, neighbours, seed_of
+from .shots import Predictions, Support, linear_probe, mean_with_text, nearest_mean, neighbours, seed_of, taught
 from .subjects import Subject, Vectors
 from .tasks import JudgedTask
 from .vectors import EvaluationError, embed_photos
@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]  # photos done, photos in all, what n
 class JudgeConfig:
     """How a model is judged beside zero-shot; none of it is tuned on any task."""
 
-    few_shot: bool = False  # nearest neighbours, class means, class means with text
+    few_shot: bool = False  # nearest neighbours, class means, class means with text, as a device is taught
     probe: bool = False
     shots: tuple[int, ...] = (1, 5, 10)
     draws: int = 20
@@ -196,6 +196,8 @@ def _few(task: JudgedTask, vectors: Vectors, texts: Vectors, support: Support, c
             short = [f"{task.labels[row]}: {n} for {shots}" for row, n in enumerate(support.counts) if n < shots]
             predicted = mean_with_text(vectors, support, texts, shots, config.draws, seed)
             scores.append(_score(f"text+{shots}-shot", predicted, task, everything, "; ".join(short), config))
+            predicted = taught(vectors, support, texts, shots, config.draws, seed)
+            scores.append(_score(f"teach-{shots}-shot", predicted, task, everything, "; ".join(short), config))
     if config.probe:
         predicted, strength = linear_probe(vectors, support, seed)
         scores.append(_score("probe", predicted, task, offered, "; ".join([*without, f"C = {strength:g}"]), config))

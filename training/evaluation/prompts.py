@@ -14,6 +14,7 @@ from agriclip_edge.errors import LabelError, UsageError
 from agriclip_edge.labels.prompts import check_templates
 
 from ..captions import shipped_facts
+from ..symptoms import FACTS_OF
 from .subjects import Subject, Vectors
 from .tasks import JudgedTask
 
@@ -70,10 +71,15 @@ def written_by(function: LabelPrompts) -> Prompter:
     return prompts
 
 
-def from_facts(templates: Sequence[str]) -> Prompter:
-    """A label's names through templates, and what its facts say is seen; one half of the weight each.
+def from_facts(templates: Sequence[str], symptoms: float = 0.0) -> Prompter:
+    """A label's names through templates, and what its facts say is seen.
 
-    Labels without facts keep their names alone. The halves are not tuned.
+    Args:
+        templates: with one ``{}`` each.
+        symptoms: share of the attributes' codes for an encoder that was trained with them, beside the label's own
+            name; at 0 the facts are statements, and names with synonyms and statements weigh one half each, not tuned.
+
+    Labels without facts keep their names alone.
     """
     check_templates(templates)
 
@@ -81,9 +87,13 @@ def from_facts(templates: Sequence[str]) -> Prompter:
         known = {label.casefold(): facts for label, facts in shipped_facts().items()}
         for label in labels:
             facts = known.get(label.casefold())
+            if facts and symptoms > 0:
+                own = [(template.replace("{}", label), (1 - symptoms) / len(templates)) for template in templates]
+                yield [*own, (FACTS_OF + label, symptoms)]
+                continue
             names = [label, *(facts.synonyms if facts else ())]
             named = [template.replace("{}", name) for name in names for template in templates]
-            seen = [f"{label}: {statement}" for statement in facts.visible] if facts else []
+            seen = facts.prompts if facts else ()  # as the device says it
             yield [(text, 1 / len(named)) for text in named] + [(text, 1 / len(seen)) for text in seen]
 
     return written_by(prompts)
@@ -106,7 +116,7 @@ def choose(spec: str, subject: Subject, templates: Path | None) -> Prompter:
     if spec == "tasks":
         return by_task(templates or TEMPLATES, subject.templates)
     if spec == "facts":
-        return from_facts(subject.templates)
+        return from_facts(subject.templates, subject.symptoms)
     module, _, name = spec.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)

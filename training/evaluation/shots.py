@@ -1,4 +1,4 @@
-"""Answers from a few labelled photos: nearest neighbours, nearest class mean, class mean with text, linear probe."""
+"""Answers from a few labelled photos: nearest neighbours, class means, with text, as taught, linear probe."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agriclip_edge.fewshot import fit_rows
+
 from .metrics import Indices, mean_per_class_accuracy
 from .subjects import Vectors
 
 _VOTE = 0.07  # temperature of a neighbour's vote (Caron et al. 2021, DINO, section 4.1)
+_TEMPERATURE = 0.05  # of texts, about that of every bundle: what is fitted moves from there
 _STRENGTHS = tuple(10.0**power for power in range(-1, 4))  # inverse penalties of the probe: features have length 1
 _FOLDS = 4
 _STEPS = 500  # of the probe's solver
@@ -91,6 +94,18 @@ def mean_with_text(
     return np.stack(predicted)
 
 
+def taught(
+    vectors: Vectors, support: Support, texts: Vectors, shots: int, draws: int, seed: tuple[int, ...]
+) -> Predictions:
+    """As ``agriclip-edge teach`` answers (`agriclip_edge.fewshot.fit_rows`) after the same draws: int64 (draws, N)."""
+    predicted = []
+    for draw in range(draws):
+        drawn = _draw(support, shots, (*seed, draw))
+        rows = fit_rows(texts, support.vectors[drawn], support.label[drawn], _TEMPERATURE).rows
+        predicted.append((vectors @ rows.T).argmax(axis=1))
+    return np.stack(predicted)
+
+
 def linear_probe(vectors: Vectors, support: Support, seed: tuple[int, ...]) -> tuple[Predictions, float]:
     """Logistic regression on all support photos, classes weighted alike: int64 (1, N) and its inverse penalty.
 
@@ -121,13 +136,19 @@ def seed_of(task: str, seed: int) -> tuple[int, ...]:
     return seed, int.from_bytes(hashlib.sha256(task.encode()).digest()[:4], "little")
 
 
+def _draw(support: Support, shots: int, seed: tuple[int, ...]) -> Indices:
+    """Numbers of ``shots`` photos of each label, all of them where there are fewer."""
+    generator = np.random.default_rng(seed)
+    drawn = [generator.permutation(np.flatnonzero(support.label == label))[:shots] for label in support.present]
+    return np.concatenate(drawn)
+
+
 def _means(support: Support, shots: int, seed: tuple[int, ...]) -> Vectors:
     """Unit class means float32 (C, D) of ``shots`` photos each; zeros for a label without photos."""
-    generator = np.random.default_rng(seed)
+    drawn = _draw(support, shots, seed)
     means = np.zeros((support.classes, support.vectors.shape[1]), np.float32)
     for label in support.present:
-        members = generator.permutation(np.flatnonzero(support.label == label))
-        means[label] = support.vectors[members[:shots]].mean(axis=0)
+        means[label] = support.vectors[drawn[support.label[drawn] == label]].mean(axis=0)
     means[support.present] = _unit(means[support.present])
     return means
 

@@ -35,6 +35,8 @@ class Subject:
         trained_on: names of the collections that it was trained on, as far as it says so itself.
         embed: upright RGB uint8 (H, W, 3) of N photos to unit vectors float32 (N, D).
         embed_texts: N prompts to unit vectors float32 (N, D).
+        symptoms: share of what facts say is seen in the labels that it was trained with; above 0 it embeds prompts of
+            the form ``facts: <label>`` too.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Subject:
     trained_on: tuple[str, ...]
     embed: Callable[[Sequence[RGB]], Vectors]
     embed_texts: Callable[[Sequence[str]], Vectors]
+    symptoms: float = 0.0
 
 
 def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
@@ -60,6 +63,7 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
     """
     from ..encoder import MODEL, load_tower
     from ..fit import embedder
+    from ..symptoms import with_codes
 
     tower, description = load_tower(run)
     if "target" in description:  # made by alignment: it names the text tower that it belongs to
@@ -79,7 +83,8 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
         templates=tuple(config["templates"]),
         trained_on=(str(description["collection"]),) if "collection" in description else (),
         embed=embedder(tower, size),
-        embed_texts=text.embed,
+        embed_texts=with_codes(text.embed, text),
+        symptoms=float(config.get("symptoms", 0)),
     )
 
 

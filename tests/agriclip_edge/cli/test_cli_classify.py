@@ -48,11 +48,11 @@ def test_json(cli: Cli, field: Path) -> None:
         "field/b.png",
     ]
     for record in records:
-        assert list(record) == ["path", "predictions", "error"]
+        assert list(record) == ["path", "predictions", "answer", "error"]
         assert [list(one) for one in record["predictions"]] == [["label", "parent", "confidence", "cosine"]] * len(
             record["predictions"]
         )
-    assert records[3] == {"path": "missing.jpg", "predictions": [], "error": "no such file"}
+    assert records[3] == {"path": "missing.jpg", "predictions": [], "answer": None, "error": "no such file"}
     assert records[1] == records[4] == records[5]
     assert len(records[0]["predictions"]) == 3
     assert records[1]["predictions"][0]["label"] == "red apple"
@@ -77,10 +77,11 @@ def test_csv_is_the_flat_form(cli: Cli, field: Path, root: Path) -> None:
     for record in cli(*arguments, "json").json:
         for place, one in enumerate(record["predictions"], start=1):
             values = (one["label"], one["parent"], str(one["confidence"]), str(one["cosine"]))
-            expected.append([record["path"], str(place), *values, ""])
+            answer = record["answer"]
+            expected.append([record["path"], str(place), *values, "", answer["text"], answer["reason"] or ""])
         if not record["predictions"]:
-            expected.append([record["path"], "", "", "", "", "", record["error"]])
-    assert rows[0] == ["path", "rank", "label", "parent", "confidence", "cosine", "error"]
+            expected.append([record["path"], "", "", "", "", "", record["error"], "", ""])
+    assert rows[0] == ["path", "rank", "label", "parent", "confidence", "cosine", "error", "answer", "reason"]
     assert ",".join(rows[0]) in (root / "docs" / "answer.md").read_text(encoding="utf-8")
     assert rows[1:] == expected
 
@@ -91,17 +92,27 @@ def test_an_empty_list_of_photos(spawn: Cli) -> None:
 
 
 def test_min_confidence(cli: Cli, field: Path) -> None:
-    everything = cli("classify", "field/b.png", "--format", "json", "--top-k", "99").json[0]["predictions"]
+    whole = cli("classify", "field/b.png", "--format", "json", "--top-k", "99").json[0]
+    everything, answer = whole["predictions"], whole["answer"]
+    assert (answer["kind"], answer["label"]) == ("label", everything[0]["label"])
     least = everything[1]["confidence"] + 1e-6
     assert cli("classify", "field/b.png", "--format", "json", "--min-confidence", str(least)).json[0] == {
         "path": "field/b.png",
         "predictions": everything[:1],
+        "answer": answer,
         "error": None,
     }
+    record = cli("classify", "field/b.png", "--min-confidence", "1", "--format", "json").json[0]
+    assert record["answer"]["kind"] != "label"
     done = cli("classify", "field/b.png", "--min-confidence", "1")
-    assert (done.code, done.text) == (0, "field/b.png\n  nothing reaches the least confidence\n")
-    rows = cli("classify", "field/b.png", "--min-confidence", "1", "--format", "csv").text.splitlines()
-    assert rows[1:] == ["field/b.png,,,,,,"]
+    text, reason = record["answer"]["text"], record["answer"]["reason"]
+    assert done.code == 0
+    assert done.text.splitlines()[1].startswith(f"  {text}")
+    assert done.text.splitlines()[-1] == "  nothing reaches the least confidence"
+    rows = list(
+        csv.reader(cli("classify", "field/b.png", "--min-confidence", "1", "--format", "csv").text.splitlines())
+    )
+    assert rows[1:] == [["field/b.png", "", "", "", "", "", "", text, reason]]
 
 
 # --- Labels ---------------------------------------------------------------------------------------------------------
@@ -186,7 +197,7 @@ def test_names_that_are_not_utf8(spawn: Cli, cli: Cli, field: Path) -> None:
     assert [os.fsencode(record["path"]) for record in json.loads(Path("odd.json").read_text())] == names
     missing = cli("classify", "no\udcff.png", "--format", "csv")
     assert (missing.code, missing.lines) == (1, ["agriclip-edge: no\\udcff.png: no such file"])
-    assert missing.out.splitlines()[1] == b"no\\udcff.png,,,,,,no such file"
+    assert missing.out.splitlines()[1] == b"no\\udcff.png,,,,,,no such file,,"
     assert spawn("classify", *names).code == 0  # as a table
 
 

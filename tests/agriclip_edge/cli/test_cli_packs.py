@@ -33,7 +33,14 @@ def test_list(cli: Cli) -> None:
 
 def test_show(cli: Cli) -> None:
     shown = cli("packs", "show", "fruit-colour", "--json").json
-    assert shown["labels"][1] == {"label": "green apple", "parent": "apple", "synonyms": ["unripe apple"]}
+    assert shown["labels"][1] == {
+        "label": "green apple",
+        "parent": "apple",
+        "synonyms": ["unripe apple"],
+        "names": {},
+        "facts": "",
+    }
+    assert (shown["temperature"], shown["threshold"], shown["centre"]) == (None, None, "")
     assert (shown["name"], shown["title"], shown["templates"]) == (
         "fruit-colour",
         "fruit by colour",
@@ -98,7 +105,7 @@ def test_nothing_is_overwritten_unasked(cli: Cli) -> None:
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
-    "no label": (["build", "x"], "give the labels by one of --labels and --labels-file"),
+    "no label": (["build", "x"], "give the labels by one of --labels, --labels-file and --from-facts"),
     "labels twice": (["build", "x", "--labels", "a", "--labels-file", "b"], "give the labels by one of"),
     "a name that climbs": (["build", "../x", "--labels", "a"], "pack name '../x'; accepted: up to 64 of a-z"),
     "a name in capitals": (["build", "Beans", "--labels", "a"], "pack name 'Beans'"),
@@ -145,3 +152,83 @@ def test_a_broken_or_foreign_pack_does_not_hide_the_others(cli: Cli, tiny_bundle
     assert rows["foreign"]["title"].startswith("unusable: pack fruit-colour was made with text encoder 000000000000…")
     assert rows["good"]["labels"] == 1
     assert json.loads(done.out)
+
+
+SPANISH = "label,parent,names.es,names.fr\nred soil,soil,suelo rojo,sol rouge\nblue sky,,cielo azul,\n"
+
+
+def test_names_in_another_language(cli: Cli, photo: Callable[..., Path]) -> None:
+    Path("soils.csv").write_text(SPANISH, encoding="utf-8")
+    assert cli("packs", "build", "soils", "--labels-file", "soils.csv").code == 0
+    photo(Path("red.png"), "red")
+    assert "suelo rojo  (soil)" in cli("classify", "red.png", "--pack", "soils", "--language", "es").text
+    french = cli("classify", "red.png", "--pack", "soils", "--language", "fr").text
+    assert "sol rouge" in french and "blue sky" in french
+    record = cli("classify", "red.png", "--pack", "soils", "--language", "es", "--format", "json").json[0]
+    assert record["predictions"][0]["label"] == "red soil"
+    assert "  red soil:  suelo rojo  (soil)" in cli("packs", "show", "soils", "--language", "es").text.splitlines()
+    refused = cli("classify", "red.png", "--pack", "soils", "--language", "hi")
+    assert refused.code == 2
+    assert refused.lines == ["agriclip-edge: --language hi; these labels have names in: es, fr"]
+
+
+def test_what_typed_labels_mean_is_shown(cli: Cli, photo: Callable[..., Path], facts_bundle: Path) -> None:
+    photo(Path("red.png"), "red")
+    typed = ("--labels", "ripe tomatos, cicadelle, blue water", "--bundle", facts_bundle)
+    answered = cli("classify", "red.png", *typed, "--format", "json")
+    assert answered.lines == [
+        "agriclip-edge: ripe tomatos: ripe tomato",
+        "agriclip-edge: cicadelle: leafhopper",
+        "agriclip-edge: blue water: no facts, its words alone",
+    ]
+    best = answered.json[0]["predictions"][0]
+    assert (best["label"], best["parent"]) == ("ripe tomatos", "tomato")
+    alone = cli("classify", "red.png", *typed, "--no-facts", "--format", "json")
+    assert alone.lines == []
+    assert {one["parent"] for one in alone.json[0]["predictions"]} == {""}
+    built = cli("packs", "build", "mine", *typed)
+    assert built.lines == answered.lines
+    shown = cli("packs", "show", "mine", "--json", "--bundle", facts_bundle).json["labels"]
+    assert [label["facts"] for label in shown] == ["ripe tomato", "leafhopper", ""]
+    refused = cli("classify", "red.png", "--no-facts")
+    assert refused.code == 2 and "--no-facts goes with --labels" in refused.err
+
+
+def test_a_pack_from_facts(cli: Cli, facts_bundle: Path) -> None:
+    built = cli("packs", "build", "maize", "--from-facts", "crop = maize", "--centre", "--bundle", facts_bundle)
+    assert (built.code, built.err) == (0, "")
+    shown = cli("packs", "show", "maize", "--json", "--bundle", facts_bundle).json
+    assert [label["label"] for label in shown["labels"]] == ["maize leaf with rust", "healthy maize leaf"]
+    assert shown["labels"][0]["names"] == {"es": "roya del maíz"}
+    assert len(shown["centre"]) == 64
+    for arguments, words in (
+        (("--from-facts", "crop = coffee", "--bundle", facts_bundle), "no class has crop = coffee; there are: maize"),
+        (("--from-facts", "crop = maize"), "this bundle has no facts library"),
+        (("--labels", "a", "--centre"), "no centre to take off"),
+        (("--from-facts", "crop = maize", "--no-facts", "--bundle", facts_bundle), "accepted: one of them"),
+        (("--from-facts", "crop = maize", "--labels", "a"), "one of --labels, --labels-file and --from-facts"),
+    ):
+        refused = cli("packs", "build", "other", *arguments)
+        assert (refused.code, len(refused.lines)) == (2, 1)
+        assert words in refused.err
+
+
+def test_differences_between_packs(cli: Cli) -> None:
+    Path("old.csv").write_text("label,parent\nred soil,soil\nblue sky,\n", encoding="utf-8")
+    Path("new.csv").write_text("label,parent\nred soil,earth\ngreen leaf,\n", encoding="utf-8")
+    cli("packs", "build", "old", "--labels-file", "old.csv")
+    cli("packs", "build", "new", "--labels-file", "new.csv", "--output", "new.safetensors", "--template", "a {}")
+    found = cli("packs", "diff", "old", "new.safetensors")
+    assert found.code == 0
+    lines = found.text.splitlines()
+    assert "- blue sky" in lines and "+ green leaf" in lines and "~ red soil: parent soil -> earth" in lines
+    assert any(line.startswith("~ templates: ") for line in lines)
+    record = cli("packs", "diff", "old", "new.safetensors", "--json").json
+    assert (record["added"], record["removed"], record["moved"]) == (
+        ["green leaf"],
+        ["blue sky"],
+        [["red soil", "soil", "earth"]],
+    )
+    assert cli("packs", "diff", "old", "old").text == "no difference\n"
+    missing = cli("packs", "diff", "old", "nothing")
+    assert (missing.code, len(missing.lines)) == (2, 1)

@@ -64,6 +64,11 @@ FILES: dict[str, tuple[str, bytes, list[Label]]] = {
     "CSV, byte order mark": ("l.csv", b"\xef\xbb\xbflabel,parent\nrust,\n", [RUST]),
     "CSV, quoted": ("l.csv", b'label,parent\n"leaf, ""rusty""",x\n', [Label('leaf, "rusty"', "x")]),
     "CSV, Windows line breaks": ("l.csv", b"label,parent\r\nrust,\r\n", [RUST]),
+    "CSV, names": (
+        "l.csv",
+        b"Label,Names.ES,names.pt-BR\nrust,roya,ferrugem\nblight,,\n",
+        [Label("rust", names={"es": "roya", "pt-BR": "ferrugem"}), Label("blight")],
+    ),
     "CSV, empty synonyms": ("l.csv", b"label,synonyms\nrust,; ;\n", [RUST]),
 }
 
@@ -96,6 +101,10 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "CSV, twice": ("l.csv", b"label\nrust\nrust\n", "line 3: label 'rust' is already on line 2"),
     "CSV, a quote left open": ("l.csv", b'label\n"rust\nblight\n', "l.csv, line"),
     "CSV, a null byte": ("l.csv", b"label\nru\0st\n", "l.csv, line 2"),
+    "CSV, a language": ("l.csv", b"label,names.spanish\nrust,roya\n", r"names.spanish'\]; accepted: label"),
+    "CSV, no language": ("l.csv", b"label,names.\nrust,roya\n", "accepted: label"),
+    "CSV, a language twice": ("l.csv", b"label,names.es,Names.es\na,b,c\n", "accepted: label"),
+    "CSV, a broken name": ("l.csv", b"label,names.es\nrust,a\x1bb\n", "line 2: label .* holds control characters"),
     "CSV, a broken synonym": ("l.csv", b"label,synonyms\nrust,a;\x1bb\n", "line 2: label .* holds control characters"),
     "CSV, a field beyond csv's limit": ("l.csv", b"label\n" + b"x" * 200_000 + b"\n", "l.csv, line 2"),
 }

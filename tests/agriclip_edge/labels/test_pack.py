@@ -44,8 +44,15 @@ def same(one: LabelPack, other: LabelPack) -> bool:
 PLAIN = [Label("wheat", "cereal", ("Triticum aestivum", "bread wheat")), Label("maize", "cereal"), Label("bare soil")]
 
 
+def test_a_merge_takes_a_photo_that_one_pack_would_take() -> None:
+    one = make_pack([Label("wheat")], name="one", unknown=0.3)
+    two = make_pack([Label("maize")], name="two", unknown=0.2)
+    assert merge([one, two]).unknown == 0.2
+    assert merge([one, make_pack([Label("rye")], name="three")]).unknown is None
+
+
 def test_round_trip() -> None:
-    pack = make_pack(PLAIN, temperature=0.07, threshold=0.4)
+    pack = make_pack(PLAIN, temperature=0.07, threshold=0.4, unknown=-0.1)
     found = LabelPack.from_bytes(pack.to_bytes())
     assert same(found, pack)
     assert found.embeddings.dtype == np.float32
@@ -110,7 +117,13 @@ def test_documented_header(root: Path) -> None:
     assert found is not None
     data = pack_file(json.loads(found.group(1)), np.eye(2, 384, dtype=np.float16))
     pack = LabelPack.from_bytes(data)
-    assert pack.labels[0] == Label("maize leaf with common rust", "maize leaf", ("corn leaf with common rust",))
+    assert pack.labels[0] == Label(
+        "maize leaf with common rust",
+        "maize leaf",
+        ("corn leaf with common rust",),
+        {"es": "hoja de maíz con roya común"},
+        "maize leaf with common rust",
+    )
 
 
 # --- What is refused ------------------------------------------------------------------------------------------------
@@ -185,6 +198,7 @@ BROKEN: dict[str, tuple[bytes, BundleFault, str]] = {
     ),
     "temperature 0": (pack_file({**HEADER, "temperature": 0}, ROWS), INVALID, "gives temperature 0"),
     "temperature infinite": (pack_file({**HEADER, "temperature": 1e999}, ROWS), INVALID, "Infinity is not a number"),
+    "unknown no cosine": (pack_file({**HEADER, "unknown": 1.5}, ROWS), INVALID, "gives unknown 1.5"),
     "threshold below 0": (pack_file({**HEADER, "threshold": -1}, ROWS), INVALID, "gives threshold -1"),
     "no label": (pack_file({**HEADER, "labels": []}, ROWS[:0]), INVALID, "0 labels"),
     "a row too few": (pack_file(HEADER, ROWS[:2]), SHAPE, r"3 labels and embeddings of shape \(2, 16\)"),
