@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from agriclip_edge.bundle.manifest import FORMAT, FORMAT_VERSION, LicenceEntry, Manifest, Preprocessing
 from agriclip_edge.errors import UsageError
-from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
+from agriclip_edge.imaging.decode import RGB
+from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocess, preprocessing_id
 from agriclip_edge.labels.facts import Facts as ClassFacts
 from training.captions import FACTS, read_facts
 from training.data import Collection, Task, read_collection
 from training.encoder import load_tower, vectors_of
 from training.evaluate import Vectors
-from training.fit import embedder
 from training.results import Results, calibration_of, read_results
 from training.text_tower import MAX_TOKENS, TextTower
 
@@ -30,7 +31,7 @@ from .packs import PackPlan, with_packs
 from .reference import read_reference
 from .taxonomy import Parents, join_packs, plan_packs, read_broader
 from .text_encoder import export_text_encoder
-from .variants import PLANS, Made, Plan, gate_photos, make_variants
+from .variants import PLANS, Made, Plan, gate_photos, make_variants, open_encoder
 from .writer import write_bundle
 
 TEXT_FILE = "text/encoder.onnx"
@@ -114,7 +115,12 @@ def export_bundle(
         image.exact, image.data, size, text.dim, photos, config.variants, config.budget, image_facts, say
     )
     say("reference statistics: embeddings of all training and validation photos")
-    reference = read_reference(data, run_facts["collection"], labels, embedder(tower, size))
+    encode = open_encoder(image.exact, "onnxruntime", "fp32", size, text.dim)
+
+    def embed(rgb: Sequence[RGB]) -> Vectors:
+        return encode(np.stack([preprocess(photo, size) for photo in rgb]))
+
+    reference = read_reference(data, run_facts["collection"], labels, embed)
     facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts), made)
     files = {
         **made.files,

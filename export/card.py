@@ -49,7 +49,18 @@ class Facts:
 def model_card(facts: Facts) -> str:
     """The card in Markdown."""
     sections = [_purpose(facts), _accuracy(facts), _calibration(facts), _limits(facts), _recipe(facts), _export(facts)]
-    return "\n\n".join([*sections, _data(facts.judged.tasks), _licences()]) + "\n"
+    return "\n\n".join([*sections, _data(_trained_tasks(facts)), _licences()]) + "\n"
+
+
+def _collections(facts: Facts) -> tuple[str, ...]:
+    """What the run was trained on."""
+    return tuple(facts.run["config"].get("collections", ())) or (facts.judged.collection,)
+
+
+def _trained_tasks(facts: Facts) -> list[Task]:
+    """The tasks of these collections, as far as they were judged."""
+    records = {record.collection: record for record in (*facts.records, facts.judged)}
+    return [task for name in _collections(facts) if name in records for task in records[name].tasks]
 
 
 def _purpose(facts: Facts) -> str:
@@ -71,7 +82,7 @@ def _accuracy(facts: Facts) -> str:
         "Mean per-class accuracy, each photo choosing among its own task's labels; chance beside it.",
     ]
     for record in facts.records:
-        trained = record.collection == facts.judged.collection
+        trained = record.collection in _collections(facts)
         kind = "photos held apart from training" if trained else "tasks that were never trained on"
         parts.append(f"### {record.collection}, {record.split}: {kind}")
         parts.append(_table(record))
@@ -170,18 +181,20 @@ def _limits(facts: Facts) -> str:
 - Several tasks are of leaves on a bench, of one farm, one shop or one camera; other places and cameras do worse.
 - Small sets: a task has tens to some hundreds of validation photos, so that its figure moves by some points by chance.
 - Labels typed in other words work as far as their text lies near the trained ones; expect far less than the packs.
-- A photo of none of the offered labels still gets one of them.{absent}"""
+- Among typed labels, a photo of none of them still gets one: the packs above say none of these.{absent}"""
 
 
 def _recipe(facts: Facts) -> str:
     config = facts.run["config"]
     lines = [f"- {name.replace('_', ' ')}: {_value(value)}" for name, value in config.items()]
-    photos = sum(entry.train for task in facts.judged.tasks for entry in task.classes)
+    photos = sum(entry.train for task in _trained_tasks(facts) for entry in task.classes)
+    named = ", ".join(_collections(facts))
+    before = ", from the weights of an earlier run" if len(_collections(facts)) > 1 else ""
     return "\n".join(
         [
             "## Training",
             "",
-            f"{facts.run['epochs']} epochs on the {photos:,} training photos of {facts.judged.collection}, by",
+            f"{facts.run['epochs']} epochs on the {photos:,} training photos of {named}{before}, by",
             "`python -m training encoder`; the recipe (`training/config.py` explains each line):",
             "",
             *lines,
@@ -213,8 +226,8 @@ def _export(facts: Facts) -> str:
 
 def _variants(made: Made) -> str:
     lines = [
-        "Each variant passed its gate (`export/budget.toml`) on the val photos, each in four views (as it is,",
-        "mirrored, and the inner 7/8 of both), against the encoder in float32:",
+        "Each variant passed its gate (`export/budget.toml`) on the val photos, those of small tasks in up to eight",
+        "views (mirrored, cut at the edges), against the encoder in float32:",
         "",
         "| variant | MB | mean cosine | 1st percentile | least | accuracy, points | worst task, points |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -23,8 +23,9 @@ Squares = npt.NDArray[np.uint8]  # preprocessed photos (N, S, S, 3)
 Encode = Callable[[Squares], Vectors]
 Accuracies = Mapping[str, float]  # mean per-class accuracy by task, 0 to 1
 
-_ROUNDS = 60  # interleaved runs of one photo
-_WARM_UP = 5
+_ROUNDS = 160  # runs of one photo
+_TURN = 16  # runs before it is the other one's turn
+_WARM_UP = 4  # of these
 _OF_PACKS = (
     "calibration_error",
     "unknown_auroc",
@@ -207,14 +208,19 @@ def require(
 
 
 def speed_ratio(reference: Encode, variant: Encode, photo: Squares, rounds: int = _ROUNDS) -> float:
-    """How many times faster a variant is, one photo (1, S, S, 3) at a time: median over pairs of interleaved runs."""
-    for _ in range(_WARM_UP):
-        reference(photo)
-        variant(photo)
-    spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for times, encode in zip(spent, (reference, variant)):
-            start = time.perf_counter()
-            encode(photo)
-            times.append(time.perf_counter() - start)
-    return float(np.median(np.divide(*spent)))
+    """How many times faster a variant is, one photo (1, S, S, 3) at a time: median over turns of their medians.
+
+    Both take turns of some runs, whose first do not count: the other runtime's threads still spin then.
+    """
+    ratios = []
+    for _ in range(max(1, rounds // _TURN)):
+        medians = []
+        for encode in (reference, variant):
+            times = []
+            for _ in range(_TURN):
+                start = time.perf_counter()
+                encode(photo)
+                times.append(time.perf_counter() - start)
+            medians.append(float(np.median(times[_WARM_UP:] or times)))
+        ratios.append(medians[0] / medians[1])
+    return float(np.median(ratios))

@@ -39,7 +39,7 @@ from .open_clip_model import ClipModel, open_model
 from .packs import PackPlan, with_packs
 from .parity import GateError, Vectors, run_graph
 from .photos import read_squares
-from .variants import FLOAT_FILE, VIEWS, GatePhotos, Plan, choose, make_variants, views_of
+from .variants import FLOAT_FILE, GatePhotos, Plan, choose, make_variants, views_of
 from .writer import write_bundle
 
 TEXT_FILE, MERGES_FILE, CARD_FILE = "text/encoder.onnx", "text/merges.txt", "card.md"
@@ -322,17 +322,18 @@ def _read_photos(folder: Path, size: int, embed: Callable[[Sequence[str]], Vecto
     hashes = hashlib.sha256(squares.tobytes()).hexdigest()
     judges = np.stack([*_squares(judged, size)])
     if not labelled:
-        return GatePhotos(squares, hashes, judges, lambda vectors: {"no labels were given": 0.0}, labelled=False)
+        nothing = {"no labels were given": 0.0}
+        return GatePhotos(squares, hashes, judges, lambda vectors: nothing, len(judges), labelled=False)
     truth = np.array([names.index(labels[path]) for path in judged])
     units = embed([name.replace("_", " ").replace("-", " ") for name in names])
 
     def accuracies(vectors: Vectors) -> dict[str, float]:
-        right = (
-            ((vectors @ units.T).argmax(axis=1) == np.resize(truth, len(vectors))).reshape(-1, len(truth)).mean(axis=0)
-        )
-        return {_FOLDERS: float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))}
+        shown = truth[owners[: len(vectors)]]
+        right = (vectors @ units.T).argmax(axis=1) == shown
+        return {_FOLDERS: float(np.mean([right[shown == label].mean() for label in np.unique(truth)]))}
 
-    return GatePhotos(squares, hashes, views_of(judges, size), accuracies, VIEWS)
+    views, owners = views_of(judges, np.zeros(len(judges), np.int64))
+    return GatePhotos(squares, hashes, views, accuracies, len(judges))
 
 
 def _squares(paths: Sequence[Path], size: int) -> Iterator[Squares]:
@@ -372,7 +373,7 @@ def _card(
     labels = sum(len(plan.labels) for plan in plans)
     accuracy = "No accuracy was measured: judge it on photos of your own before you rely on it."
     if photos is not None and photos.labelled:
-        count = len(photos.judged) // photos.views
+        count = photos.plain
         accuracy = f"Accuracy is the mean over classes, on {count} photos that the bundle's maker gave."
     lines = [
         f"# {model.name}",

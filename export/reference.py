@@ -14,6 +14,7 @@ from training.evaluate import Embed, embed_photos
 
 _DIRECTIONS = 32  # the widest within labels: with 64 the two sets of photos are told apart no better
 _DRAWS = 2000  # samples of a size
+_LEAST_VARIANCE = 1e-6  # within labels, in any direction: embeddings differ by more than 0.001
 _SMALL = 60_000  # bytes of all but the centres
 
 Vectors = npt.NDArray[np.float32]
@@ -64,8 +65,9 @@ def make_reference(
     kept = np.isin(label, numbers)
     residuals = train[kept] - centres[np.searchsorted(numbers, label[kept])]
     values, vectors = np.linalg.eigh(residuals.T.astype(np.float64) @ residuals / len(residuals))
+    values = np.maximum(values, _LEAST_VARIANCE)  # of few photos some are 0, or just below by rounding
     width = min(_DIRECTIONS, len(values) - 1)
-    rest = max(float(values[:-width].mean()), 1e-9)
+    rest = float(values[:-width].mean())
     basis = (vectors[:, -width:] / np.sqrt(values[-width:] + rest)).T.astype(np.float32)
     of_centre = np.array([task[label == number][0] for number in numbers])
     near = np.sqrt(squared_distances(train, centres, basis, rest**0.5)[0])

@@ -46,6 +46,8 @@ python -m training evaluate --data DATA --checkpoint RUN --collection downstream
 
 python -m training evaluate --checkpoint RUN --everyday
 
+python -m training evaluate --checkpoint imagenet --everyday --output out
+
 python -m training evaluate --bundle BUNDLE --output out --task my-photos/ --prompts facts
 
 python -m training evaluate --open-clip ViT-B-32 --pretrained weights.pt --output out --everyday"""
@@ -127,7 +129,9 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data: the folder that holds alive-mini/.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Judge a training run: its folder.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Judge a training run: its folder; imagenet for what is there before training.")
+    ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Judge a bundle: its folder or zip.")] = None,
     variant: Annotated[str | None, typer.Option(help="Which of the bundle's image encoders, or a runtime.")] = None,
     open_clip: Annotated[str | None, typer.Option(help="Judge a model of open_clip: its name.")] = None,
@@ -162,7 +166,7 @@ def evaluate(
 
     from agriclip_edge.errors import UsageError
 
-    from .evaluation.command import ask, has_own_text, kept_vectors, open_subject
+    from .evaluation.command import START, ask, has_own_text, kept_vectors, open_subject
     from .evaluation.confusion import draw_confusions
     from .evaluation.judge import JudgeConfig, judge_subject
     from .evaluation.prompts import choose
@@ -170,7 +174,7 @@ def evaluate(
     from .progress import StatusLine
     from .report import print_evaluation
 
-    if output is None and checkpoint is None:
+    if output is None and (checkpoint is None or checkpoint == START):
         raise UsageError("--output is needed: the folder for the records of a model that is no run")
     if not shots.replace(",", "").isdigit():
         raise UsageError(f"--shots is {shots!r}; accepted: numbers with commas, as in 1,5,10")
@@ -194,7 +198,8 @@ def evaluate(
     draw_confusions(evaluation, folder / f"{evaluation.name}-confusion")
     print_evaluation(evaluation, console)
     console.print(f"record: {path} (protocol {evaluation.protocol_sha256[:16]})", highlight=False, soft_wrap=True)
-    if checkpoint is not None and collection is not None and data is not None and not has_own_text(checkpoint):
+    known = checkpoint is not None and checkpoint != START and not has_own_text(checkpoint)
+    if known and checkpoint is not None and collection is not None and data is not None:
         from .results import judge_run
         from .text_tower import TextTower, minilm_folder
 

@@ -15,7 +15,7 @@ from export.gate import Squares
 from export.graphs import IMAGES, graph_bytes
 from export.parity import GateError
 from export.quantise import QuantiseConfig
-from export.variants import GatePhotos, Made, Plan, make_variants
+from export.variants import GatePhotos, Made, Plan, make_variants, views_of
 from export.writer import write_bundle
 
 FLOAT = Plan("cpu-float", "onnxruntime", "fp16-weights", "image/encoder.onnx")
@@ -54,7 +54,7 @@ def budget(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(squares: Squares) -> GatePhotos:
-    return GatePhotos(squares[:32], "0" * 64, squares[32:], lambda vectors: {"all": 1.0})
+    return GatePhotos(squares[:32], "0" * 64, squares[32:], lambda vectors: {"all": 1.0}, len(squares) - 32)
 
 
 def made(
@@ -141,3 +141,16 @@ def test_a_foreign_text_tower_is_refused(tiny_bundle: Path, tmp_path: Path) -> N
     with pytest.raises(BundleError, match="pack-foreign-text-encoder"):
         write_bundle(tmp_path / "bundle", manifest, {**files, "text/encoder.onnx": graph_bytes(model, {}, {})})
     assert not (tmp_path / "bundle").exists()
+
+
+def test_photos_of_small_tasks_are_judged_in_more_views(squares: Squares) -> None:
+    photos = np.resize(squares, (250, *squares.shape[1:]))
+    task = np.array([0] * 230 + [1] * 20)
+    judged, owners = views_of(photos, task)
+    np.testing.assert_array_equal(judged[:250], photos)
+    assert np.bincount(owners[250:], minlength=250).tolist() == [0] * 230 + [7] * 20
+    mirrored = judged[250:270]
+    np.testing.assert_array_equal(mirrored, photos[230:, :, ::-1])
+    cut = judged[270:290]
+    assert cut.shape == mirrored.shape and (cut != photos[230:]).any()
+    assert np.abs(cut.mean(axis=(1, 2)) - photos[230:].mean(axis=(1, 2))).max() < 30

@@ -338,7 +338,7 @@ def test_a_record_is_read_as_it_was_written(record: Evaluation, tmp_path: Path) 
     path = write_evaluation(record, tmp_path / "new")
     assert path.name == "evaluation-alive-mini-query-names.json" and read_evaluation(path) == record
     rows = list(csv.DictReader(path.with_suffix(".csv").open(encoding="utf-8")))
-    assert len(rows) == 7 * 3 and rows[0]["task"] == "fruit" and float(rows[0]["accuracy"]) == 1.0
+    assert len(rows) == 9 * 3 and rows[0]["task"] == "fruit" and float(rows[0]["accuracy"]) == 1.0
     path.write_bytes(path.read_bytes().replace(b'"split":"query"', b'"split":"train"'))
     with pytest.raises(UsageError, match="judge again"):
         read_evaluation(path)

@@ -49,7 +49,10 @@ def test_a_bundle_on_a_collection_and_compared_with_itself(
     assert code == 0 and "zero-shot" in out and "mean over 2 seen tasks" in out
     path = tmp_path / "evaluation-alive-mini-query-names.json"
     record = read_evaluation(path)
-    assert record.methods == ("zero-shot", "knn-5", "1-shot", "2-shot", "text+1-shot", "text+2-shot", "probe")
+    assert record.methods == (
+        *("zero-shot", "knn-5", "1-shot", "2-shot"),
+        *("text+1-shot", "teach-1-shot", "text+2-shot", "teach-2-shot", "probe"),
+    )
     assert record.protocol.support == "support" and record.protocol.draws == 20
     assert (tmp_path / f"{record.name}-confusion" / "fruit.png").is_file()
     assert len(list((tmp_path / "embeddings").iterdir())) == 4

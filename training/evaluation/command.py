@@ -9,13 +9,25 @@ import numpy as np
 
 from agriclip_edge.errors import UsageError
 
+from ..config import EncoderConfig
 from ..data import read_collection
 from .everyday import NAME, everyday_task
 from .judge import Given
 from .seen import known_synonyms, trained_labels
-from .subjects import Subject, Vectors, bundle_subject, clip_subject, open_clip_subject, run_subject, text_sha256
+from .subjects import (
+    Subject,
+    Vectors,
+    bundle_subject,
+    clip_subject,
+    open_clip_subject,
+    run_subject,
+    start_subject,
+    text_sha256,
+)
 from .tasks import JudgedTask, collection_tasks, path_task, support_of
 from .vectors import embed_photos
+
+START = Path("imagenet")  # in place of a run: the encoder that there is before any training
 
 
 def open_subject(
@@ -39,9 +51,11 @@ def open_subject(
     from ..text_tower import TextTower, minilm_folder
 
     assert checkpoint is not None
+    folder = minilm_folder()
+    if checkpoint == START:
+        return start_subject(TextTower(folder), text_sha256(folder), EncoderConfig().input_size)
     if has_own_text(checkpoint):
         return clip_subject(checkpoint)
-    folder = minilm_folder()
     return run_subject(checkpoint, TextTower(folder), text_sha256(folder))
 
 

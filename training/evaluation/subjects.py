@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,11 @@ from agriclip_edge.errors import UsageError
 from agriclip_edge.imaging.decode import RGB
 from agriclip_edge.imaging.preprocess import preprocessing_id
 from agriclip_edge.labels.prompts import Embedder
+
+from ..config import EncoderConfig
+
+if TYPE_CHECKING:
+    from ..text_tower import TextTower
 
 Vectors = npt.NDArray[np.float32]  # (N, D), of length 1
 
@@ -137,6 +142,35 @@ def bundle_subject(path: Path | None, variant: str | None = None) -> Subject:
         templates=text.templates,
         trained_on=(),
         embed=lambda photos: classifier.embed(list(photos)),
+        embed_texts=text.embed,
+    )
+
+
+def start_subject(text: TextTower, text_sha256: str, size: int) -> Subject:
+    """The encoder that there is before any training: ConSE, ImageNet's classifier with its classes' names as words.
+
+    Args:
+        text: the text tower.
+        text_sha256: names it.
+        size: side of the photos in pixels.
+    """
+    from ..align.encoders import default_encoder
+    from ..fit import embed_all
+
+    encoder = default_encoder(text, size)
+
+    def embed(photos: Sequence[RGB]) -> Vectors:
+        vectors: Vectors = encoder.project(embed_all(encoder.backbone.features, photos, size)).numpy()
+        return vectors
+
+    return Subject(
+        name="imagenet",
+        model=encoder.space.image,
+        text_encoder=text_sha256,
+        preprocessing=preprocessing_id(size),
+        templates=EncoderConfig().templates,
+        trained_on=(),
+        embed=embed,
         embed_texts=text.embed,
     )
 

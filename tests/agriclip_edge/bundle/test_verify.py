@@ -28,7 +28,7 @@ def test_a_whole_bundle(tiny_bundle: Path) -> None:
 
 def test_the_shipped_bundle(default_bundle: Path) -> None:
     parts = [line.split()[0] for line in verify_bundle()]
-    assert parts == ["manifest", "files", "image", "image", "image", "image", "text", "packs"]
+    assert parts == ["manifest", "files", "image", "image", "image", "image", "text", "facts", "reference", "packs"]
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_info(cli: Cli, tiny_bundle: Path) -> None:
 def test_info_of_the_shipped_bundle(cli: Cli, default_bundle: Path) -> None:
     facts = cli("info", "--bundle", default_bundle, "--json").json
     assert facts["embedding_dim"] == 384
-    assert len(facts["packs"]) == 23
+    assert len(facts["packs"]) == 39
 
 
 def test_verify(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_doctor(cli: Cli, default_bundle: Path, tmp_path: Path) -> None:
     assert facts["versions"]["agriclip-edge"] in (agriclip_edge.__version__, "not installed")
     assert facts["runtimes"]["onnxruntime"][0] == facts["versions"]["onnxruntime"]
     assert "CPU" in facts["runtimes"]["onnxruntime"]
-    assert set(facts["bundle"]) == {"manifest", "files", "image", "text", "packs"}
+    assert set(facts["bundle"]) == {"manifest", "files", "image", "text", "facts", "reference", "packs"}
     assert facts["disk"]["own packs"] == str(tmp_path / "home" / "packs")
     assert facts["machine"]["cores"] >= 1
     heif = importlib.util.find_spec("pillow_heif") is not None
