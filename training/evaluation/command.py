@@ -51,11 +51,11 @@ def open_subject(
     from ..text_tower import TextTower, minilm_folder
 
     assert checkpoint is not None
+    if has_own_text(checkpoint):
+        return clip_subject(checkpoint)
     folder = minilm_folder()
     if checkpoint == START:
         return start_subject(TextTower(folder), text_sha256(folder), EncoderConfig().input_size)
-    if has_own_text(checkpoint):
-        return clip_subject(checkpoint)
     return run_subject(checkpoint, TextTower(folder), text_sha256(folder))
 
 
