@@ -31,7 +31,7 @@ from .packs import PackPlan, with_packs
 from .reference import read_reference
 from .taxonomy import Parents, join_packs, plan_packs, read_broader
 from .text_encoder import export_text_encoder
-from .variants import PLANS, Made, Plan, gate_photos, make_variants, open_encoder
+from .variants import ANSWERS, PLANS, Made, Plan, gate_photos, make_variants, open_encoder
 from .writer import write_bundle
 
 TEXT_FILE = "text/encoder.onnx"
@@ -62,6 +62,7 @@ class BundleConfig:
     variants: tuple[Plan, ...] = PLANS
     budget: Path = BUDGET
     library: Path = FACTS
+    answers: int = ANSWERS  # that each task gives, of as many views of its photos as that takes, to judge a variant by
 
 
 def export_bundle(
@@ -104,18 +105,19 @@ def export_bundle(
     prompts = sorted(
         {template.replace("{}", label.text) for plan in plans for label in plan.labels for template in templates}
     )
-    words = export_text_encoder(text, prompts, text_facts)
+    wide = text.widened(tower.looks)
+    words = export_text_encoder(wide, prompts, text_facts)
 
     def labels(collection: Collection) -> Vectors:
         return vectors_of(run_facts["config"], text, collection)
 
-    photos = gate_photos(data, run_facts["collection"], labels, size)
+    photos = gate_photos(data, run_facts["collection"], labels, size, answers=config.answers)
     image = export_image_encoder(tower, size, image_facts, photos.judged[:: max(1, len(photos.judged) // _COMPARED)])
     made = make_variants(
-        image.exact, image.data, size, text.dim, photos, config.variants, config.budget, image_facts, say
+        image.exact, image.data, size, wide.dim, photos, config.variants, config.budget, image_facts, say
     )
     say("reference statistics: embeddings of all training and validation photos")
-    encode = open_encoder(image.exact, "onnxruntime", "fp32", size, text.dim)
+    encode = open_encoder(image.exact, "onnxruntime", "fp32", size, wide.dim)
 
     def embed(rgb: Sequence[RGB]) -> Vectors:
         return encode(np.stack([preprocess(photo, size) for photo in rgb]))
@@ -130,12 +132,15 @@ def export_bundle(
         REFERENCE_FILE: reference.to_bytes(),
         **licence_files(),
     }
-    manifest = _manifest(config, judged, size, text.dim, templates, made, run_facts)
+    manifest = _manifest(config, judged, size, wide.dim, templates, made, run_facts)
     trust = shipped_trust(made)
     if trust is not None:
         files |= {path: picture.encode() for path, picture in card_pictures(trust).items()}
         manifest = msgspec.structs.replace(
-            manifest, temperature=round(trust.temperature, 5), threshold=round(trust.threshold, 4)
+            manifest,
+            temperature=round(trust.temperature, 5),
+            threshold=round(trust.threshold, 4),
+            unknown=round(trust.typed.unknown, 4) if trust.typed is not None else None,
         )
         plans = tuple(replace(plan, fit=trust.fits.get(plan.name)) for plan in plans)
     write_bundle(

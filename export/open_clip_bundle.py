@@ -45,6 +45,7 @@ from .writer import write_bundle
 TEXT_FILE, MERGES_FILE, CARD_FILE = "text/encoder.onnx", "text/merges.txt", "card.md"
 TEMPLATES = ("a photo of a {}.",)  # the one that CLIP's authors give for a start (Radford et al. 2021, section 3.1.4)
 _LICENCE_FILE, _OPENAI_FILE = "LICENSES/model.txt", "LICENSES/CLIP-MIT.txt"
+_ANSWERS = 200  # that judge a variant, where there are fewer photos: in further views of them
 _LEAST_PHOTOS, _MOST_PHOTOS = 16, 256  # to calibrate on, and as many to judge by
 _COMPARED = 16  # of the photos, to hold the graph against PyTorch on
 _FOLDERS = "folders"  # the task of telling the folders of the given photos apart
@@ -328,11 +329,11 @@ def _read_photos(folder: Path, size: int, embed: Callable[[Sequence[str]], Vecto
     units = embed([name.replace("_", " ").replace("-", " ") for name in names])
 
     def accuracies(vectors: Vectors) -> dict[str, float]:
-        shown = truth[owners[: len(vectors)]]
+        shown = truth[views.owners[: len(vectors)]]
         right = (vectors @ units.T).argmax(axis=1) == shown
         return {_FOLDERS: float(np.mean([right[shown == label].mean() for label in np.unique(truth)]))}
 
-    views, owners = views_of(judges, np.zeros(len(judges), np.int64))
+    views = views_of(judges, np.zeros(len(judges), np.int64), _ANSWERS)
     return GatePhotos(squares, hashes, views, accuracies, len(judges))
 
 

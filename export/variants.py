@@ -44,9 +44,9 @@ from .tensorrt_graph import fp16_graph, int8_graph
 
 _BATCH = 16  # photos a run when embeddings are compared
 _BLAMED = 16  # photos that a failing variant's layers are compared on
-_ANSWERS = 200  # judged of a task at least: a single one that turns then weighs less than the limit of a point
-_MOST_VIEWS = 8  # of a photo
-_DOUBTED_ANSWERS = 2000  # of a task that loses more than its limit: some of its answers turn by chance, both ways
+# Judged of each task, of large and small ones alike: one that turns is a tenth of a point, and the limit is a whole
+# point. The number holds for every task and every variant, and nobody is asked twice.
+ANSWERS = 1000
 # Of a photo: 32nds of the side that are cut off, how far down and right the cut lies from the middle, mirrored or not.
 _VIEWS = tuple((cut, 0, 0, mirrored) for cut in range(4) for mirrored in (False, True)) + tuple(
     (cut, down * cut, right * cut, mirrored)
@@ -108,6 +108,28 @@ def choose(names: Sequence[str]) -> tuple[Plan, ...]:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Many views of photos, each made when it is looked at.
+
+    Attributes:
+        squares: the photos, uint8 (N, S, S, 3).
+        owners: which photo each of the M views shows, int64 (M,).
+        kinds: which of `_VIEWS` it is, int64 (M,).
+    """
+
+    squares: Squares
+    owners: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def __getitem__(self, rows: slice) -> Squares:
+        pairs = zip(self.owners[rows], self.kinds[rows])
+        return np.stack([_view(self.squares[owner], _VIEWS[kind]) for owner, kind in pairs])
+
+
+@dataclass(frozen=True)
 class GatePhotos:
     """The photos that decide: some to calibrate on, others to judge by.
 
@@ -117,18 +139,15 @@ class GatePhotos:
         judged: preprocessed, uint8 (N, S, S, 3), photos as they are first and then their views; none calibrates.
         accuracies: from embeddings of the first or of all of them to the accuracy of each task.
         plain: how many are photos as they are.
-        more: of some tasks by name many more views, and from their embeddings to the accuracy of each; None where
-            there are none.
         trust: from embeddings of one view to how far answers can be trusted; None where there are no packs.
         labelled: whether it is known what they show; else only their embeddings are compared.
     """
 
     calibration: Squares
     hashes: str
-    judged: Squares
+    judged: Squares | Views
     accuracies: Callable[[Vectors], Accuracies]
     plain: int
-    more: Callable[[Sequence[str]], tuple[Squares, Callable[[Vectors], Accuracies]]] | None = None
     labelled: bool = True
     trust: Callable[[Vectors], Trust] | None = None
 
@@ -204,16 +223,10 @@ def make_variants(
         vectors = embed(encoder, photos.judged)
         speed = None if emulated else speed_ratio(reference, encoder, photos.judged[:1])
         after = photos.accuracies(vectors)
-        doubted = [task for task in before if 100 * (before[task] - after[task]) > allowed.drop_task]
-        compared = dict(before)
-        if doubted and photos.more is not None:
-            views, count = photos.more(doubted)
-            compared |= count(embed(reference, views))
-            after = {**after, **count(embed(encoder, views))}
         plain = photos.accuracies(vectors[:single])
         trust = photos.trust(vectors[:single]) if photos.trust is not None else None
         both = (trusted, trust) if trusted is not None and trust is not None else None
-        figures = measure(expected, vectors, compared, after, plain=plain, speed=speed, emulated=emulated, trust=both)
+        figures = measure(expected, vectors, before, after, plain=plain, speed=speed, emulated=emulated, trust=both)
         say(f"{plan.name}: {describe(figures)}")
         culprits = partial(blame, exact, graph, photos.judged[:_BLAMED]) if plan.config is not None else None
         require(f"variant {plan.name}", figures, allowed, culprits)
@@ -285,7 +298,7 @@ def emulate(graph: bytes) -> Encode:
     return lambda photos: np.asarray(session.run(None, {IMAGES: photos})[0], np.float32)
 
 
-def embed(encode: Encode, squares: Squares) -> Vectors:
+def embed(encode: Encode, squares: Squares | Views) -> Vectors:
     """Embed photos (N, S, S, 3), some at a time: float32 (N, D)."""
     return np.concatenate([encode(squares[start : start + _BATCH]) for start in range(0, len(squares), _BATCH)])
 
@@ -296,12 +309,12 @@ def gate_photos(
     labels: Callable[[Collection], Vectors],
     size: int,
     per_class: int = 2,
+    answers: int = ANSWERS,
 ) -> GatePhotos:
     """Calibration photos from a collection's ``train`` split, as many of each class, and judges from its ``val``.
 
-    Photos of small tasks are judged in several views (`views_of`): where a task has 24 photos, a single answer that
-    turns would else weigh 4 points, and a limit of one point be held or broken by chance. A task that loses more than
-    its limit all the same is judged again in many more.
+    Photos are judged in several views (`views_of`), so many that each task gives as many answers: where a task has 24
+    photos, a single answer that turns would else weigh 4 points, and a limit of one point be held or broken by chance.
 
     Args:
         data: root of the data.
@@ -309,6 +322,7 @@ def gate_photos(
         labels: gives the unit vectors of a collection's labels, float32 (L, D).
         size: S in pixels.
         per_class: calibration photos of each class; activations need some hundred in all.
+        answers: that judge each task, as `views_of`.
 
     Raises:
         DataError: the data are incomplete.
@@ -320,27 +334,16 @@ def gate_photos(
     vectors = labels(collection)
 
     def accuracies(embeddings: Vectors) -> dict[str, float]:
-        shown = val.take(owners[: len(embeddings)])
+        shown = val.take(judged.owners[: len(embeddings)])
         return {result.task: result.accuracy for result in judge(embeddings, vectors, collection, shown).results}
 
     def trust(embeddings: Vectors) -> Trust:
         cosines = (embeddings @ vectors.T).astype(np.float64)
         return judge_answers(cosines, val.task, val.label, [task.name for task in collection.tasks], collection.rows)
 
-    squares = squares_of(val, size)
-    judged, owners = views_of(squares, val.task)
-
-    def more(names: Sequence[str]) -> tuple[Squares, Callable[[Vectors], Accuracies]]:
-        asked = [number for number, task in enumerate(collection.tasks) if task.name in names]
-        own = np.flatnonzero(np.isin(val.task, asked))
-        views, shown_by = views_of(squares[own], val.task[own], _DOUBTED_ANSWERS, len(_VIEWS))
-        shown = val.take(own[shown_by])
-        return views, lambda found: {
-            result.task: result.accuracy for result in judge(found, vectors, collection, shown).results
-        }
-
+    judged = views_of(squares_of(val, size), val.task, answers)
     hashes = hashlib.sha256(calibration.tobytes()).hexdigest()
-    return GatePhotos(calibration, hashes, judged, accuracies, len(val), more, trust=trust)
+    return GatePhotos(calibration, hashes, judged, accuracies, len(val), trust=trust)
 
 
 def stratified(photos: Photos, per_class: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -353,31 +356,21 @@ def stratified(photos: Photos, per_class: int) -> np.ndarray[tuple[int], np.dtyp
     return np.array(sorted(chosen), np.int64)
 
 
-def views_of(
-    squares: Squares, task: npt.NDArray[np.int64], answers: int = _ANSWERS, most: int = _MOST_VIEWS
-) -> tuple[Squares, npt.NDArray[np.int64]]:
-    """Photos as they are, then as many views of the photos of small tasks as give each task so many answers.
+def views_of(squares: Squares, task: npt.NDArray[np.int64], answers: int = ANSWERS) -> Views:
+    """Photos as they are, then as many views of each task's photos as give the task so many answers.
 
     Views are mirrored, or cut by some 32nds of the side at all edges, or at two; `_VIEWS` has them all.
 
     Args:
         squares: photos, uint8 (N, S, S, 3).
         task: number of each one's task, int64 (N,).
-        answers: wanted of each task, at least.
-        most: views of a photo.
-
-    Returns:
-        uint8 (M, S, S, 3), and the number of the photo that each shows, int64 (M,).
+        answers: wanted of each task; as near to it as `_VIEWS` allow.
     """
     counts = np.bincount(task)
-    wanted = np.minimum(most, -(-answers // counts[task]))
-    owners = [np.flatnonzero(wanted > view) for view in range(most)]
-    parts = [
-        np.stack([_view(square, _VIEWS[view]) for square in squares[own]])
-        for view, own in enumerate(owners)
-        if len(own)
-    ]
-    return np.concatenate(parts), np.concatenate(owners)
+    wanted = np.minimum(len(_VIEWS), -(-answers // counts[task]))
+    owners = [np.flatnonzero(wanted > view) for view in range(len(_VIEWS))]
+    kinds = [np.full(len(own), view) for view, own in enumerate(owners)]
+    return Views(squares, np.concatenate(owners), np.concatenate(kinds))
 
 
 def _view(square: Squares, kind: tuple[int, int, int, bool]) -> Squares:

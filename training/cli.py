@@ -99,6 +99,8 @@ def encoder(
         load_imagenet(tower, lite0_weights())
     else:
         tower, description = load_tower(start)
+        if tower.looks:
+            raise UsageError(f"{start} also says how photos look; go on from it with distil, which teaches that too")
         fresh = float(description["config"].get("symptoms", 0)) != config.symptoms  # the head knew other labels
     console = Console()
     status = StatusLine(console)

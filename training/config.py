@@ -17,6 +17,7 @@ class EncoderConfig:
     architecture: str = ARCHITECTURE
     input_size: int = 224  # pixels at run time; training views are smaller (below)
     frozen_blocks: int = 2  # stem and two of seven blocks keep ImageNet's weights: 1.5 times faster
+    looks: int = 0  # further numbers of the embedding, which say how a photo looks (training/looks.py)
     templates: tuple[str, ...] = ("{}", "a photo of {}")
     symptoms: float = 0.0  # share of what facts say is seen in a label's vector (training/symptoms.py)
     captions: int = 0  # further sets of texts, from the facts of the classes; they take turns with the templates

@@ -26,6 +26,7 @@ from .evaluate import Table, Vectors, evaluate
 from .fit import Fit, embedder
 from .general import General
 from .image_tower import ImageTower
+from .looks import widen
 from .picture import draw_history
 from .progress import StatusLine
 from .symptoms import with_symptoms
@@ -172,8 +173,9 @@ def label_vectors(text: Embedder, collection: Collection, templates: tuple[str, 
 
 
 def vectors_of(config: Mapping[str, Any], text: Embedder, collection: Collection) -> Vectors:
-    """`label_vectors` by the recipe of a checkpoint."""
-    return label_vectors(text, collection, tuple(config["templates"]), float(config.get("symptoms", 0)))
+    """`label_vectors` by the recipe of a checkpoint, as wide as its embeddings."""
+    vectors = label_vectors(text, collection, tuple(config["templates"]), float(config.get("symptoms", 0)))
+    return widen(vectors, int(config.get("looks", 0)))
 
 
 def by_collection(table: Table, name: str, data: Path, config: EncoderConfig) -> dict[str, float]:
@@ -193,7 +195,8 @@ def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
         UsageError: the folder holds no finished epoch.
     """
     tensors, description = read_checkpoint(folder / MODEL)
-    tower = ImageTower(tensors["head.weight"].shape[0], description["config"]["architecture"])
+    looks = int(description["config"].get("looks", 0))
+    tower = ImageTower(tensors["head.weight"].shape[0] - looks, description["config"]["architecture"], looks)
     tower.load_state_dict(tensors)
     return tower.eval(), description
 

@@ -85,8 +85,16 @@ class Fit:
         self.tower.eval()
         features = embed_all(self.tower.features, self._photos.rgb, min(self.config.sizes))
         targets = nn.functional.normalize(self._texts.mean(dim=0), dim=-1)[torch.from_numpy(self._photos.label)]
-        fit_head(self.tower.head, features, targets, torch.from_numpy(self._weights), self.config.ridge)
+        self._begin_rows(slice(0, self.tower.dim), features, targets, torch.from_numpy(self._weights))
         self.average.load_state_dict(self.tower.state_dict())
+
+    def _begin_rows(self, rows: slice, features: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Set rows of the head to the ridge solution."""
+        head = nn.utils.skip_init(nn.Linear, features.shape[1], targets.shape[1])
+        fit_head(head, features, targets, weights, self.config.ridge)
+        with torch.no_grad():
+            self.tower.head.weight[rows] = head.weight
+            self.tower.head.bias[rows] = head.bias
 
     def run_epoch(self, progress: Progress | None = None) -> float:
         """Train for one epoch and return its mean loss."""
@@ -183,6 +191,7 @@ class Fit:
         return float(loss.detach())
 
     def _loss(self, step: int, vectors: Tensor, chosen: Indices) -> Tensor:
+        vectors = self.tower.text_part(vectors)
         label, task = torch.from_numpy(self._photos.label[chosen]), torch.from_numpy(self._photos.task[chosen])
         texts = self._texts[step % len(self._texts)]  # templates and captions take turns
         scale = self.log_scale.exp()

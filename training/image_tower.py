@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,25 @@ from torch import Tensor, nn
 from agriclip_edge.errors import UsageError
 
 ARCHITECTURE = "tf_efficientnet_lite0"
+LOOKS_SHARE = 0.5  # of an embedding's squared length, where it also says how a photo looks (training/looks.py)
 _HALF_RANGE = 127.5  # uint8 to [-1, 1]: mean and standard deviation 0.5, as the ImageNet weights were trained
 
 
 class ImageTower(nn.Module):
     """Photos in, unit vectors out; the normalisation of colours is inside, so that no caller can get it wrong."""
 
-    def __init__(self, dim: int, architecture: str = ARCHITECTURE) -> None:
+    def __init__(self, dim: int, architecture: str = ARCHITECTURE, looks: int = 0) -> None:
         """Build the tower with random weights.
 
         Args:
-            dim: size D of the embedding.
+            dim: size D of the embedding's part that texts share.
             architecture: name of a timm model.
+            looks: size L of its part that says how a photo looks; 0 leaves it out.
         """
         super().__init__()
+        self.dim, self.looks = dim, looks
         self.backbone: Any = timm.create_model(architecture, num_classes=0).to(memory_format=torch.channels_last)
-        self.head = nn.Linear(int(self.backbone.num_features), dim)
+        self.head = nn.Linear(int(self.backbone.num_features), dim + looks)
 
     def features(self, images: Tensor) -> Tensor:
         """Features before the head: float32 (N, F) of photos uint8 (N, S, S, 3)."""
@@ -37,8 +41,20 @@ class ImageTower(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Unit vectors float32 (N, D) of photos uint8 (N, S, S, 3)."""
-        return nn.functional.normalize(self.head(self.features(images)), dim=-1)
+        """Unit vectors float32 (N, D + L) of photos uint8 (N, S, S, 3)."""
+        told = self.head(self.features(images))
+        if self.looks == 0:
+            return nn.functional.normalize(told, dim=-1)
+        parts = [nn.functional.normalize(part, dim=-1) for part in told.split([self.dim, self.looks], dim=-1)]
+        return torch.cat([math.sqrt(1 - LOOKS_SHARE) * parts[0], math.sqrt(LOOKS_SHARE) * parts[1]], dim=-1)
+
+    def text_part(self, vectors: Tensor) -> Tensor:
+        """Unit vectors (N, D): the part that texts share of embeddings (N, D + L)."""
+        return vectors[:, : self.dim] / math.sqrt(1 - LOOKS_SHARE) if self.looks else vectors
+
+    def looks_part(self, vectors: Tensor) -> Tensor:
+        """Unit vectors (N, L): the part of embeddings (N, D + L) that says how photos look."""
+        return vectors[:, self.dim :] / math.sqrt(LOOKS_SHARE)
 
     def freeze(self, blocks: int) -> None:
         """Fix the stem and the first blocks at their ImageNet weights and statistics.

@@ -48,11 +48,15 @@ def symptom_vectors(classes: Sequence[Facts], text: Embedder, usual: Sequence[Fa
     words = {word: number for number, word in enumerate(_vocabulary())}
     for word in (word for facts in (*usual, *classes) for word in attribute_words(facts)):
         words.setdefault(word, len(words))
-    left, _, right = np.linalg.svd(text.embed(list(words)).astype(np.float64), full_matrices=False)
+    vectors = text.embed(list(words)).astype(np.float64)
+    spoken = vectors.any(axis=0)  # an embedding may have places that no text uses (training/looks.py)
+    left, _, right = np.linalg.svd(vectors[:, spoken], full_matrices=False)
     had, asked = _marks(usual, words), _marks(classes, words)
     rarity = np.log(len(usual) / np.maximum(had.sum(axis=0), 1))
     signs = _unit(asked * rarity) - _unit(had * rarity).mean(axis=0)
-    return _unit(signs @ (left @ right)).astype(np.float32)
+    seen = np.zeros((len(classes), len(spoken)), np.float32)
+    seen[:, spoken] = _unit(signs @ (left @ right))
+    return seen
 
 
 def with_symptoms(names: Vectors, labels: Sequence[str], text: Embedder, share: float) -> Vectors:

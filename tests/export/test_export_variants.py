@@ -143,14 +143,19 @@ def test_a_foreign_text_tower_is_refused(tiny_bundle: Path, tmp_path: Path) -> N
     assert not (tmp_path / "bundle").exists()
 
 
-def test_photos_of_small_tasks_are_judged_in_more_views(squares: Squares) -> None:
+def test_every_task_is_judged_by_as_many_answers(squares: Squares) -> None:
     photos = np.resize(squares, (250, *squares.shape[1:]))
     task = np.array([0] * 230 + [1] * 20)
-    judged, owners = views_of(photos, task)
+    judged = views_of(photos, task, answers=460)
+    assert np.bincount(task[judged.owners]).tolist() == [460, 460]
+    assert len(judged) == 920 and np.bincount(judged.owners).tolist() == [2] * 230 + [23] * 20
     np.testing.assert_array_equal(judged[:250], photos)
-    assert np.bincount(owners[250:], minlength=250).tolist() == [0] * 230 + [7] * 20
-    mirrored = judged[250:270]
-    np.testing.assert_array_equal(mirrored, photos[230:, :, ::-1])
-    cut = judged[270:290]
-    assert cut.shape == mirrored.shape and (cut != photos[230:]).any()
+    np.testing.assert_array_equal(judged[250:480], photos[:230, :, ::-1])
+    cut = judged[500:520]
+    assert judged.owners[500:520].tolist() == list(range(230, 250)) and (cut != photos[230:]).any()
     assert np.abs(cut.mean(axis=(1, 2)) - photos[230:].mean(axis=(1, 2))).max() < 30
+
+
+def test_no_view_is_shown_twice(squares: Squares) -> None:
+    few = views_of(squares[:2], np.zeros(2, np.int64), answers=10_000)
+    assert len({view.tobytes() for view in few[0 : len(few)]}) == len(few) == 2 * max(np.bincount(few.owners))

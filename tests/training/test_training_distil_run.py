@@ -309,7 +309,7 @@ def test_a_student_learns_and_opens_like_any_run(run: Path, school: School, less
     results = judge_run(run, school.data, "alive-mini", "val", school.text)
     assert results.table.mean > 0.8 > 1.5 * results.table.chance
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert set(TERMS) <= set(log[-1]) and log[-1]["feature"] < log[0]["feature"]
+    assert set(TERMS) - {"looks"} <= set(log[-1]) and log[-1]["feature"] < log[0]["feature"]
     assert log[-1]["val"] == pytest.approx(results.table.mean)
     assert (run / "history.png").read_bytes().startswith(b"\x89PNG")
     subject = run_subject(run, school.text, SPACE)
@@ -406,7 +406,7 @@ def test_the_ablation_has_each_loss_off_and_alone(lesson: Lesson, tmp_path: Path
         fitting(CONFIG, lesson, pretrained=True),
         sizes=(32,),
         statistics=8,
-        teach=DistilLoss(affinity=0, interactive=0, whole=0),
+        teach=DistilLoss(affinity=0, interactive=0, whole=0, looks=0),
     )
     started: list[int] = []
 

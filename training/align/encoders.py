@@ -110,13 +110,13 @@ def trained_encoder(run: Path, text: TextTower) -> tuple[TextAligned, tuple[str,
     tower, description = load_tower(run)
     config = description["config"]
     backbone = _backbone(tower, config["architecture"], config["input_size"])
-    space = TextSpace(text_sha256(text), tensors_sha256(tower.state_dict()), tower.head.out_features)
+    space = TextSpace(text_sha256(text), tensors_sha256(tower.state_dict()), tower.dim)
 
     @torch.no_grad()
     def project(features: Tensor) -> Tensor:
-        return nn.functional.normalize(tower.head(features), dim=-1)
+        return nn.functional.normalize(tower.head(features)[:, : tower.dim], dim=-1)
 
-    encoder = TextAligned(backbone, project, space, tower, float(config.get("symptoms", 0)))
+    encoder = TextAligned(backbone, project, space, None if tower.looks else tower, float(config.get("symptoms", 0)))
     return encoder, tuple(config["templates"]), description["photos"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..evaluation.subjects import Subject
     from ..image_tower import ImageTower
     from .config import DistilConfig
 
@@ -50,6 +51,7 @@ _Loss = Annotated[
 ]
 _Rate = Annotated[float | None, typer.Option(min=0, help="Learning rate of the backbone; the head's is twice as high.")]
 _DEFAULT = "efficientnet_lite0"
+_EVERY = 3  # of the photos: main directions need no more
 
 
 def store_teacher(
@@ -67,6 +69,9 @@ def store_teacher(
     as_spoilt: Annotated[
         bool, typer.Option("--as-spoilt", help="Show the teacher spoilt views as they are, not as they were before.")
     ] = False,
+    looks: Annotated[
+        int, typer.Option(min=0, help="Also teach how a photo looks, in so many numbers of ImageNet's features.")
+    ] = 0,
     captions: Annotated[int, typer.Option(min=0, help="Captions of a class, from its facts.")] = 2,
     general: Annotated[bool, typer.Option(help="Also embed ImageNet's class names, for the affinities.")] = True,
     seed: Annotated[int, typer.Option(help="Of the views.")] = 0,
@@ -89,10 +94,13 @@ def store_teacher(
     folder = minilm_folder()
     text, space = TextTower(folder), text_sha256(folder)
     opened = [(spec, open_teacher(spec)) for spec in teacher]
+    collections = tuple(collection or StoreConfig().collections)
+    if looks > 0:
+        opened.append(_looks_teacher(data, collections, looks, output))
     config = StoreConfig(
         views=views,
         size=size,
-        collections=tuple(collection or StoreConfig().collections),
+        collections=collections,
         symptoms=max((subject.symptoms for _, subject in opened if subject.text_encoder == space), default=0.0),
         captions=captions,
         general=general,
@@ -135,6 +143,7 @@ def distil(
     from .config import DistilConfig, QuantisationAware, read_recipe
     from .run import distil as train
     from .run import fitting, read_lesson
+    from .start import with_looks
     from .teachers import open_teacher
 
     if threads > 0:
@@ -147,6 +156,7 @@ def distil(
     tower, recipe, pretrained = _begin(recipe, architecture, start, text.dim)
     lesson = read_lesson(data, reinforced, text_sha256(folder), recheck, open_teacher, status, dev, recipe.seed)
     recipe = fitting(recipe, lesson, pretrained=pretrained)
+    tower = with_looks(tower, recipe.architecture, recipe.looks)
     train(lesson, output, recipe, tower, StatusLine(console), fresh=start is None)
     if dev <= 0:
         for name in recipe.collections:
@@ -179,6 +189,7 @@ def distil_ablation(
     from .ablation import run_ablation
     from .config import DistilConfig, read_recipe
     from .run import fitting, read_lesson
+    from .start import with_looks
     from .teachers import open_teacher
 
     if threads > 0:
@@ -193,7 +204,8 @@ def distil_ablation(
     def begin(seed: int) -> tuple[ImageTower, bool]:
         from dataclasses import replace
 
-        return _begin(replace(recipe, seed=seed), architecture, start, dim)[0], start is None
+        tower = _begin(replace(recipe, seed=seed), architecture, start, dim)[0]
+        return with_looks(tower, recipe.architecture, recipe.looks), start is None
 
     record = run_ablation(lesson, output, recipe, begin, range(seeds), photos, status)
     console.print(record.markdown(), markup=False, highlight=False, soft_wrap=True)
@@ -212,6 +224,19 @@ def _recipe(recipe: DistilConfig, sizes: str | None, rate: float | None, seed: i
     if rate is not None:
         recipe = replace(recipe, backbone_rate=rate, head_rate=2 * rate)
     return recipe if seed is None else replace(recipe, seed=seed)
+
+
+def _looks_teacher(data: Path, collections: tuple[str, ...], looks: int, output: Path) -> tuple[str, Subject]:
+    """The teacher that says how photos look, as a cut-off run in ``output`` made it or from the photos."""
+    from ..data import read_joined
+    from ..image_tower import lite0_weights
+    from ..looks import fit_looks
+    from .teachers import open_teacher
+
+    run = output / "looks"
+    if not run.exists():
+        fit_looks(read_joined(data, collections, "train")[1].rgb[::_EVERY], looks, lite0_weights(), run)
+    return str(run), open_teacher(str(run))
 
 
 def _begin(
@@ -237,7 +262,7 @@ def _begin(
     name = str(description["config"]["architecture"])
     if architecture is not None and architecture_of(architecture) != name:
         raise UsageError(f"{start} is a run of {name}; accepted: --architecture {name}, or none")
-    if int(tower.head.out_features) != dim:
-        raise UsageError(f"{start} gives vectors of {tower.head.out_features} values; the text encoder {dim}")
+    if tower.dim != dim:
+        raise UsageError(f"{start} gives vectors of {tower.dim} values; the text encoder {dim}")
     recipe = replace(recipe, architecture=name, input_size=int(description["config"]["input_size"]))
     return tower, recipe, "frozen_blocks" in description["config"] and description["config"]["frozen_blocks"] > 0

@@ -13,13 +13,15 @@ from agriclip_edge.imaging.decode import RGB
 
 from ..checkpoint import prefixed, unprefixed
 from ..data import Collection, Indices, Photos
-from ..fit import Fit, Progress
+from ..fit import Fit, Progress, embed_all
 from ..image_tower import ImageTower
 from .config import DistilConfig
 from .losses import Projections, affinity_loss, feature_loss, interactive_loss
 from .quantise import plain, prepare
 from .store import Reinforced, Texts
 from .views import render, shrink
+
+_START_PHOTOS = 4096  # enough for a closed-form start
 
 
 class DistilFit(Fit):
@@ -43,14 +45,20 @@ class DistilFit(Fit):
         self._recipe = config
         self._stored = stored
         teachers, own = stored.header.teachers, stored.header.space
-        dims = {teacher.space: teacher.dim for teacher in teachers if teacher.space != own}
-        self.projections = Projections(int(tower.head.out_features), dims, config.seed)
+        dims = {teacher.space: teacher.dim for teacher in teachers if teacher.space not in (own, "")}
+        self.projections = Projections(tower.dim, dims, config.seed)
         self._offset = np.random.default_rng((config.seed, len(photos))).integers(0, _views(stored), len(photos))
         self._sums: dict[str, float] = defaultdict(float)
         self._exact = copy.deepcopy(tower)
         if config.quantisation is not None:
             prepare(tower, config.quantisation)
         super().__init__(config, tower, stored.texts[own].sets, collection, photos)
+
+    def start(self, *, fresh: bool) -> None:
+        """As `Fit.start`; what is to say how photos look begins in closed form too, where it says nothing yet."""
+        if self.tower.looks:
+            self._start_looks()
+        super().start(fresh=fresh)
 
     def run_epoch(self, progress: Progress | None = None) -> float:
         """Train for one epoch and return its mean loss; `terms` then has the mean of each term."""
@@ -93,7 +101,9 @@ class DistilFit(Fit):
         found: dict[str, Tensor] = {}
         if weights.task:
             found["task"] = super()._loss(step, vectors, chosen)
-        for name, value in self._taught(step, vectors, chosen).items():
+        if self.tower.looks and weights.looks:
+            found["looks"] = feature_loss(self.tower.looks_part(vectors), self._looks_of(chosen))
+        for name, value in self._taught(step, self.tower.text_part(vectors), chosen).items():
             found[name] = value
         for name, value in found.items():
             self._sums[name] += float(value.detach())
@@ -108,6 +118,8 @@ class DistilFit(Fit):
         own = stored.header.space
         by_term: dict[str, list[Tensor]] = defaultdict(list)
         for number, teacher in enumerate(stored.header.teachers):
+            if not teacher.space:
+                continue
             known, whole = stored.views[number][rows, shown].float(), stored.wholes[number][rows].float()
             told = self.projections(vectors, teacher.space)
             if weights.feature:
@@ -125,6 +137,26 @@ class DistilFit(Fit):
                 set_ = texts[step % len(texts)]
                 by_term["interactive"].append(interactive_loss(told, known, set_, label, recipe.interactive_scale))
         return {name: torch.stack(values).mean() for name, values in by_term.items()}
+
+    def _looks_of(self, chosen: Indices) -> Tensor:
+        """What the teacher without words says of the views that this epoch shows: float32 (B, L)."""
+        rows, shown = torch.from_numpy(chosen), torch.from_numpy(self.view_of(chosen))
+        return self._stored.views[self._wordless()][rows, shown].float()
+
+    def _wordless(self) -> int:
+        return [teacher.space for teacher in self._stored.header.teachers].index("")
+
+    def _start_looks(self) -> None:
+        """Set the rows of the head that say how photos look to the ridge solution, where they are still zero."""
+        rows = slice(self.tower.dim, self.tower.dim + self.tower.looks)
+        if self.tower.head.weight[rows].any():
+            return
+        some = np.random.default_rng(self.config.seed).permutation(len(self._photos))[:_START_PHOTOS]
+        self.tower.eval()
+        pictures = [self._photos.rgb[int(index)] for index in some]
+        features = embed_all(self.tower.features, pictures, min(self.config.sizes))
+        targets = self._stored.wholes[self._wordless()][torch.from_numpy(some)].float()
+        self._begin_rows(rows, features, targets, torch.ones(len(some)))
 
 
 def _vocabulary(texts: Texts, step: int) -> Tensor:

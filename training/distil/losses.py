@@ -22,6 +22,7 @@ class DistilLoss:
         interactive: the student's photos contrasted with the teacher's (CLIP-KD, section 3.2.4).
         task: the labels, as `training.losses.label_loss`.
         whole: 1 - cosine of a crop to the teacher's vector of the whole photo.
+        looks: 1 - cosine of how a view looks to what the teacher without words says (`training.looks`).
     """
 
     feature: float = 1.0
@@ -29,6 +30,7 @@ class DistilLoss:
     interactive: float = 0.1
     task: float = 0.5
     whole: float = 0.25
+    looks: float = 1.0
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -18,6 +18,7 @@ from ..evaluate import evaluate
 from ..evaluation.subjects import Subject
 from ..fit import embedder
 from ..image_tower import ImageTower
+from ..looks import widen
 from ..progress import StatusLine
 from .config import DistilConfig
 from .fit import DistilFit
@@ -93,9 +94,11 @@ def read_lesson(
 
 def fitting(config: Config, lesson: Lesson, *, pretrained: bool) -> Config:
     """The recipe with what the stored views decide; nothing of a net of chance is worth freezing."""
-    stored = lesson.stored.header.config
+    stored, looks = lesson.stored.header.config, lesson.stored.header.looks
     return replace(
         config,
+        looks=looks,
+        teach=config.teach if looks else replace(config.teach, looks=0.0),
         collections=stored.collections,
         templates=stored.templates,
         symptoms=stored.symptoms,
@@ -133,7 +136,7 @@ def distil(
         "reinforced": lesson.stored.header.sha256(),
         "start": tensors_sha256(tower.state_dict()),
     }
-    vectors = lesson.stored.texts[lesson.stored.header.space].labels.numpy()
+    vectors = widen(lesson.stored.texts[lesson.stored.header.space].labels.numpy(), config.looks)
 
     def judge(model: ImageTower) -> dict[str, float]:
         table = evaluate(embedder(model, config.input_size), vectors, lesson.collection, lesson.judged.photos)

@@ -65,3 +65,22 @@ def new_student(architecture: str, dim: int, seed: int) -> tuple[ImageTower, boo
     if weights is not None:
         load_imagenet(tower, weights)
     return tower, weights is not None
+
+
+def with_looks(tower: ImageTower, architecture: str, looks: int) -> ImageTower:
+    """The same tower, whose embedding has a further part: zero until it is taught how photos look.
+
+    Raises:
+        UsageError: it has one of another size.
+    """
+    if tower.looks == looks:
+        return tower
+    if tower.looks:
+        raise UsageError(f"the start says how photos look in {tower.looks} numbers; the stored teacher in {looks}")
+    wide = ImageTower(tower.dim, architecture, looks)
+    wide.backbone.load_state_dict(tower.backbone.state_dict())
+    with torch.no_grad():
+        for own, known in zip(wide.head.parameters(), tower.head.parameters()):
+            own.zero_()
+            own[: tower.dim] = known
+    return wide

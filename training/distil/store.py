@@ -49,7 +49,8 @@ class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: for people.
         model: sha256 of its image encoder.
         preprocessing: id of what happens to a view before it.
-        space: sha256 of its text encoder: vectors of one space may be compared.
+        space: sha256 of its text encoder: vectors of one space may be compared; "" where it has no words and says how
+            photos look (`training.looks`).
         dim: size D of its vectors.
     """
 
@@ -94,6 +95,11 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sha256(self) -> str:
         """Names the folder's content."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+    @property
+    def looks(self) -> int:
+        """Size of the vectors that say how photos look; 0 where no teacher does."""
+        return max((teacher.dim for teacher in self.teachers if not teacher.space), default=0)
 
     def shards(self) -> list[range]:
         """The photos of each shard."""
@@ -168,13 +174,17 @@ def store_teacher(
 
     Raises:
         DataError: the data are incomplete.
-        UsageError: there is no teacher, or ``output`` holds the views of another recipe, teacher or other data.
+        UsageError: there is no teacher, two say how photos look, or ``output`` holds the views of another recipe,
+            teacher or other data.
     """
     if not teachers:
         raise UsageError("no teacher; accepted: at least one --teacher")
+    if sum(not subject.text_encoder for _, subject in teachers) > 1:
+        raise UsageError("two teachers say how photos look; accepted: one")
     collection, photos = read_joined(data, config.collections, "train", lambda task: status.say(f"read {task.name}"))
     prompts, sets, general, codes = _prompts(collection.labels, config)
-    spaces = {student[0]: student[1]} | {subject.text_encoder: subject.embed_texts for _, subject in teachers}
+    spaces = {student[0]: student[1]}
+    spaces |= {subject.text_encoder: subject.embed_texts for _, subject in teachers if subject.text_encoder}
     entries = tuple(_entry(spec, subject, photos.rgb[0]) for spec, subject in teachers)
     header = Header(
         FORMAT,

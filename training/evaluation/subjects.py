@@ -34,7 +34,7 @@ class Subject:
     Attributes:
         name: for people.
         model: sha256 of the image encoder's weights, and of how they are run.
-        text_encoder: sha256 of the text encoder.
+        text_encoder: sha256 of the text encoder; "" where there is none and photos are but looked at.
         preprocessing: id of what happens to a photo before the image encoder.
         templates: prompts with one ``{}`` that it was made with.
         trained_on: names of the collections that it was trained on, as far as it says so itself.
@@ -68,6 +68,7 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
     """
     from ..encoder import MODEL, load_tower
     from ..fit import embedder
+    from ..looks import WORDLESS, widened
     from ..symptoms import with_codes
 
     tower, description = load_tower(run)
@@ -78,17 +79,21 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
         if not isinstance(text, TextTower):
             raise UsageError(f"{run} was aligned to a text tower of training; accepted: that one")
         tower, description = load_aligned(run, text)
-    config = description["config"]
+    config, wordless = description["config"], bool(description.get(WORDLESS))
     size = int(config["input_size"])
+
+    def no_texts(prompts: Sequence[str]) -> Vectors:
+        raise UsageError(f"{run} says how photos look; it has no words")
+
     return Subject(
         name=run.name,
         model=hashlib.sha256((run / MODEL).read_bytes()).hexdigest(),
-        text_encoder=text_sha256,
+        text_encoder="" if wordless else text_sha256,
         preprocessing=preprocessing_id(size),
         templates=tuple(config["templates"]),
         trained_on=(str(description["collection"]),) if "collection" in description else (),
         embed=embedder(tower, size),
-        embed_texts=with_codes(text.embed, text),
+        embed_texts=no_texts if wordless else widened(with_codes(text.embed, text), int(config.get("looks", 0))),
         symptoms=float(config.get("symptoms", 0)),
     )
 
