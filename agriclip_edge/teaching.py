@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,21 +9,22 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from .bundle.manifest import MAX_MANIFEST_BYTES, parse_json
 from .bundle.reader import Bundle
 from .errors import BundleError, BundleFault, LabelError
 from .files import atomic_write
-from .labels.pack import Label, LabelPack, check_labels
+from .imaging.decode import RGB
+from .imaging.preprocess import preprocess
+from .labels.pack import NORM_TOLERANCE, Label, LabelPack, check_labels, read_header
 from .labels.store import PackStore, find_pack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 SUFFIX = ".lessons"
+_CUT = 16  # of a view of a photo's middle one part in so many of the side is left out at each edge
 MAX_PHOTOS = 2000  # that one pack may be taught by: the fit takes the cube of it
 _MAX_BYTES = 64 << 20
 _FORMAT, _VERSION = "agriclip-lessons", 1
-_NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,14 @@ class Taught:
     after: Estimate
 
 
+def views_of(square: RGB) -> RGB:
+    """A photo, its middle and their mirror images: uint8 (4, S, S, 3) of one ready for the encoder, (S, S, 3)."""
+    size = len(square)
+    edge = max(1, size // _CUT)
+    middle = preprocess(square[edge : size - edge, edge : size - edge], size)
+    return np.stack([square, square[:, ::-1], middle, middle[:, ::-1]])
+
+
 def to_bytes(teaching: Teaching, bundle: Bundle, *, whole: bool) -> bytes:
     """Lessons as a safetensors file: embeddings alone; ``whole`` puts the pack that was taught beside them."""
     from safetensors.numpy import save
@@ -229,7 +237,7 @@ def from_bytes(data: bytes, bundle: Bundle, where: str) -> tuple[tuple[Lesson, .
     Raises:
         BundleError: not such a file, broken, or made with other encoders than the bundle's.
     """
-    header = _header(data, where)
+    header = read_header(data, where, _Header, _FORMAT, _VERSION, _MAX_BYTES)
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -251,7 +259,7 @@ def from_bytes(data: bytes, bundle: Bundle, where: str) -> tuple[tuple[Lesson, .
             message = f"{where}: {name} is {found}; accepted: float16 of shape ({rows}, {dim})"
             raise BundleError(BundleFault.PACK_SHAPE, message)
         norms = np.linalg.norm(tensor.astype(np.float32), axis=1)
-        if not np.isfinite(norms).all() or (len(norms) and np.abs(norms - 1).max() > _NORM_TOLERANCE):
+        if not np.isfinite(norms).all() or (len(norms) and np.abs(norms - 1).max() > NORM_TOLERANCE):
             raise BundleError(BundleFault.PACK_VALUES, f"{where}: {name} are no unit vectors")
     if unknown := tensors.keys() - {"photos", "texts", "pack"}:
         raise BundleError(BundleFault.PACK_SHAPE, f"{where}: holds {sorted(unknown)[0]!r}, which no lessons have")
@@ -270,29 +278,6 @@ def from_bytes(data: bytes, bundle: Bundle, where: str) -> tuple[tuple[Lesson, .
     base = LabelPack.from_bytes(tensors["pack"].tobytes(), where)
     bundle.accept(base)
     return lessons, base
-
-
-def _header(data: bytes, where: str) -> _Header:
-    if len(data) > _MAX_BYTES:
-        raise BundleError(BundleFault.TOO_LARGE, f"{where}: has {len(data):,} bytes; at most {_MAX_BYTES:,}")
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if not 0 < length <= min(len(data) - 8, MAX_MANIFEST_BYTES):
-        raise BundleError(BundleFault.PACK_UNREADABLE, f"{where}: truncated, or no safetensors file")
-    outer = parse_json(data[8 : 8 + length], f"{where}: header", BundleFault.PACK_UNREADABLE)
-    metadata = outer.get("__metadata__") if isinstance(outer, dict) else None
-    text = metadata.get(_FORMAT) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        message = f"{where}: a safetensors file without the metadata key {_FORMAT!r}: no lessons"
-        raise BundleError(BundleFault.PACK_INVALID, message)
-    inner = parse_json(text.encode("utf-8", "surrogatepass"), f"{where}: metadata", BundleFault.PACK_INVALID)
-    version = inner.get("version") if isinstance(inner, dict) else None
-    if isinstance(version, int) and version != _VERSION:
-        message = f"{where}: lessons of version {version}; accepted: {_VERSION}"
-        raise BundleError(BundleFault.FORMAT_UNSUPPORTED, message)
-    try:
-        return msgspec.convert(inner, _Header, strict=True)
-    except msgspec.ValidationError as error:
-        raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
 
 
 def read_lessons(path: Path, bundle: Bundle) -> tuple[tuple[Lesson, ...], LabelPack | None]:

@@ -28,6 +28,7 @@ from training.calibration import softmax
 from training.data import Collection, read_collection
 
 from .environment import describe, versions
+from .labels import label_vectors
 from .record import Cell, Detail, Measurement
 from .rounds import Step
 from .tasks import photo_files
@@ -51,10 +52,13 @@ _PACK_COLUMNS = (
 
 @dataclass(frozen=True)
 class AnswersConfig:
-    """Which photos: the first collection fits and is judged, the second is of labels that are typed."""
+    """Which photos: the first collection fits and is judged; labels of the others are typed, and nothing is fitted.
+
+    The last of these was never trained on.
+    """
 
     trained: str = "alive-mini"
-    typed: str | None = "alive-plus"
+    typed: tuple[tuple[str, str], ...] = (("alive-plus", "val"), ("downstream", "query"))
     every: int = 8  # of so many training photos one is looked at, spoilt or not
 
 
@@ -98,17 +102,24 @@ def measure(data: Path, bundle: Path | None, step: Step, config: AnswersConfig =
     bins, curve = reliability(trust.confidence, trust.right), coverage_risk(trust.confidence, trust.right)
     details.append(Detail(RELIABILITY, (("confidence", ".3f"), ("right", ".3f"), ("photos", "d")), tuple(bins)))
     details.append(Detail(RISK, (("coverage", ".2f"), ("risk", ".4f")), tuple(curve)))
-    if config.typed is not None and (data / config.typed / "tasks.json").exists():
-        typed, more = _typed(classifier, read_collection(data / config.typed), step)
-        details.append(typed)
-        samples |= more
+    if trust.typed is not None:
+        names = ("error", "auroc", "lost", "rejected")
+        samples |= {f"label_sets_{name}": (float(getattr(trust.typed, name)),) for name in names}
+    for name, split in config.typed:
+        if (data / name / "tasks.json").exists():
+            typed, more = _typed(classifier, read_collection(data / name), split, step)
+            details.append(typed)
+            samples |= more
     details.append(_quality(opened.manifest.preprocessing.size, collection, step, config.every))
     return Measurement(
         method="Each val photo chooses among its task's labels. Temperature, threshold and least cosine of a pack are "
         "fitted on four fifths of its photos and judged on the fifth, as they ship fitted on all. Calibration error: "
         "bins of equal mass; by chance: the same for probabilities that are exactly right. AUROC: the nearest label's "
-        "cosine, the pack's photos against those of the collection's other tasks. Typed labels, of a collection that "
-        "was not trained on unless the bundle says so, take the bundle's temperature; nothing is fitted on them.",
+        "cosine, the pack's photos against those of the collection's other tasks. Typed labels take the bundle's "
+        "temperature and least cosine; nothing is fitted on them: of alive-plus, which was trained on where the bundle "
+        "says so, and of downstream, which never was. Label sets are some labels of one to three tasks of alive-mini, "
+        "judged by numbers that other tasks' labels and photos fitted: lost is the share of photos answered rightly "
+        "that are called none of these, rejected that of other tasks' photos.",
         samples=samples,
         subject=describe(opened),
         packages=versions("numpy", "onnxruntime", "pillow"),
@@ -122,35 +133,21 @@ def _figures(trust: Trust, what: str) -> list[tuple[str, float, str]]:
     return [*means, ("pooled_calibration_error", calibration_error(trust.confidence, trust.right), what)]
 
 
-def _embed(classifier: Classifier, collection: Collection, step: Step) -> _Embedded:
+def _embed(classifier: Classifier, collection: Collection, split: str, step: Step) -> _Embedded:
     vectors, task, label = [], [], []
     for number, entry in enumerate(collection.tasks):
         step(number, len(collection.tasks), f"{collection.name} by {classifier.variant}: {entry.name}")
-        files = photo_files(collection.root, entry, "val")
+        files = photo_files(collection.root, entry, split)
         vectors.append(classifier.embed([data for _, data in files]))
         task += [number] * len(files)
         label += [collection.labels.index(word) for word, _ in files]
     return _Embedded(np.concatenate(vectors), np.array(task, np.int64), np.array(label, np.int64))
 
 
-def _cosines(classifier: Classifier, collection: Collection, photos: _Embedded) -> npt.NDArray[np.float64]:
-    """Cosines to all labels of a collection: of the bundle's packs where they have them, else typed ones."""
-    known: dict[str, npt.NDArray[np.float32]] = {}
-    names = {task.name for task in collection.tasks}
-    for entry in classifier.bundle.manifest.packs:
-        if entry.name in names:
-            pack = classifier.bundle.pack(entry.name)
-            known |= {label.text: row for label, row in zip(pack.labels, pack.embeddings)}
-    typed = [word for word in collection.labels if word not in known]
-    if typed:
-        known |= dict(zip(typed, classifier.build_pack(typed).embeddings))
-    return (photos.vectors @ np.stack([known[word] for word in collection.labels]).T).astype(np.float64)
-
-
 def _judge(classifier: Classifier, collection: Collection, step: Step) -> Trust:
-    photos = _embed(classifier, collection, step)
+    photos = _embed(classifier, collection, "val", step)
     names = [task.name for task in collection.tasks]
-    cosines = _cosines(classifier, collection, photos)
+    cosines = (photos.vectors @ label_vectors(classifier, collection).T).astype(np.float64)
     return judge_answers(cosines, photos.task, photos.label, names, collection.rows)
 
 
@@ -163,9 +160,13 @@ def _packs(title: str, trust: Trust) -> Detail:
     return Detail(title, _PACK_COLUMNS, tuple(rows))
 
 
-def _typed(classifier: Classifier, collection: Collection, step: Step) -> tuple[Detail, dict[str, tuple[float]]]:
-    """Typed labels under the bundle's temperature."""
-    photos = _embed(classifier, collection, step)
+def _typed(
+    classifier: Classifier, collection: Collection, split: str, step: Step
+) -> tuple[Detail, dict[str, tuple[float]]]:
+    """Typed labels under the bundle's temperature and least cosine."""
+    photos = _embed(classifier, collection, split, step)
+    unknown = classifier.bundle.manifest.unknown
+    least = -1.0 if unknown is None else unknown
     words = classifier.build_pack(list(collection.labels)).embeddings
     cosines = (photos.vectors @ words.T).astype(np.float64)
     rows: list[tuple[Cell, ...]] = []
@@ -178,12 +179,16 @@ def _typed(classifier: Classifier, collection: Collection, step: Step) -> tuple[
         apart = auroc(nearest[inside], nearest[outside]) if outside.any() else 1.0
         error, chance = calibration_error(confidence, right), chance_error(confidence)
         kept = selective_accuracy(confidence, right)
-        rows.append((task.name, int(inside.sum()), error, chance, apart, float(right.mean()), kept))
-    means = [float(np.mean([float(row[column]) for row in rows])) for column in range(2, 7)]
+        lost = float((nearest[inside][right] < least).mean()) if right.any() else 0.0
+        rejected = float((nearest[outside] < least).mean()) if outside.any() else 1.0
+        rows.append((task.name, int(inside.sum()), error, chance, apart, float(right.mean()), kept, lost, rejected))
+    means = [float(np.mean([float(row[column]) for row in rows])) for column in range(2, 9)]
     rows.append(("mean over tasks", len(photos.task), *means))
-    title = f"{collection.name}, typed labels, the bundle's temperature"
-    names = ("calibration_error", "chance_error", "auroc")
-    return Detail(title, _PACK_COLUMNS[:7], tuple(rows)), {f"{n}_typed": (m,) for n, m in zip(names, means)}
+    title = f"{collection.name}, {split}, typed labels, the bundle's temperature and least cosine"
+    columns = (*_PACK_COLUMNS[:7], ("right, called none", ".1%"), ("others told apart", ".1%"))
+    kind = "typed" if collection.name == "alive-plus" else "unseen"
+    figures = ("calibration_error", "chance_error", "auroc", "accuracy", "selective", "lost", "rejected")
+    return Detail(title, columns, tuple(rows)), {f"{name}_{kind}": (value,) for name, value in zip(figures, means)}
 
 
 def _quality(size: int, collection: Collection, step: Step, every: int) -> Detail:

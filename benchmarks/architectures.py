@@ -213,7 +213,7 @@ def _sides(candidate: Candidate, data: Path | None, config: ArchitecturesConfig)
         train, val = read_photos(collection, "train"), read_photos(collection, "val")
         calibration = squares_of(train.take(stratified(train, _PER_CLASS)), candidate.size)
         rounded = quantise(exact, calibration, QuantiseConfig())
-        texts = vectors_of(candidate.recipe, TextTower(minilm_folder()), collection)
+        texts = vectors_of(candidate.recipe, TextTower(minilm_folder()), collection, tower.words)
         vectors = _embed(rounded, val, candidate.size)
         table: Table = judge(vectors, texts, collection, val)
         accuracy = table.mean

@@ -36,6 +36,9 @@ _ARGUMENTS = {
     "facts": " --data DATA --cache FOLDER",
     "accuracy": " --data DATA",
     "answers": " --data DATA",
+    "corruptions": " --data DATA",
+    "drift": " --data DATA",
+    "label-packs": " --data DATA",
     "quantisation": " --data DATA --checkpoint RUN",
     "architectures": " --run RUN --data DATA",
     "distil-ablation": " --ablation RUN/distil-ablation.json",
@@ -49,6 +52,7 @@ ORDER = (
     "peers",
     "accuracy",
     "answers",
+    "corruptions",
 )  # `all`: quickest first
 
 
@@ -66,8 +70,35 @@ def answers(data: Data, bundle: BundlePath = None, records: Records = RECORDS, q
     """How far answers can be trusted: calibration, none of these, and what is called a bad photo."""
     from . import answers as figure
 
-    config = figure.AnswersConfig(typed=None, every=64) if quick else figure.AnswersConfig()
+    config = figure.AnswersConfig(typed=(), every=64) if quick else figure.AnswersConfig()
     _measure("answers", lambda step: figure.measure(data, bundle, step, config), records, quick)
+
+
+@app.command()
+def corruptions(data: Data, bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Accuracy of the bundle on photos that the field has spoilt, over the same photos as they are."""
+    from . import corruptions as figure
+
+    config = figure.CorruptionsConfig.tiny() if quick else figure.CorruptionsConfig()
+    _measure("corruptions", lambda step: figure.measure(data, bundle, step, config), records, quick)
+
+
+@app.command()
+def drift(data: Data, bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """What `agriclip-edge drift` says of known photos, of other tasks' and of spoilt ones; `all` leaves it out."""
+    from . import drift as figure
+
+    config = figure.DriftConfig.tiny() if quick else figure.DriftConfig()
+    _measure("drift", lambda step: figure.measure(data, bundle, step, config), records, quick)
+
+
+@app.command()
+def label_packs(data: Data, bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """What facts and a centre do to typed labels; `all` leaves it out."""
+    from . import label_packs as figure
+
+    collections = figure.COLLECTIONS[:1] if quick else figure.COLLECTIONS
+    _measure("label-packs", lambda step: figure.measure(data, bundle, step, collections), records, quick)
 
 
 @app.command()
@@ -182,6 +213,8 @@ def facts(
     from training.align.encoders import imagenet_backbone
     from training.align.features import FeatureStore
     from training.config import EncoderConfig
+    from training.image_tower import lite0_weights
+    from training.looks import imagenet_classes
     from training.text_tower import TextTower, minilm_folder
 
     from . import facts as figure
@@ -189,7 +222,10 @@ def facts(
     config = figure.FactsConfig.tiny() if quick else figure.FactsConfig()
     backbone, text = imagenet_backbone(EncoderConfig().input_size), TextTower(minilm_folder())
     store = FeatureStore(cache, StatusLine(Console(stderr=True)))
-    _measure("facts", lambda step: figure.measure(data, backbone, text, store, step, config), records, quick)
+    classifier = imagenet_classes(lite0_weights())
+    _measure(
+        "facts", lambda step: figure.measure(data, backbone, text, store, step, config, classifier), records, quick
+    )
 
 
 @app.command()
@@ -222,7 +258,7 @@ def all_(data: Data, records: Records = RECORDS, quick: Quick = False) -> None:
     failed = []
     for what in ORDER:
         command = [sys.executable, "-m", "benchmarks", what, "--records", str(records.resolve())]
-        command += ["--data", str(data.resolve())] if what in ("accuracy", "answers") else []
+        command += ["--data", str(data.resolve())] if "--data" in _ARGUMENTS.get(what, "") else []
         command += ["--quick"] if quick else []
         if subprocess.run(command, cwd=environment.ROOT).returncode != 0:
             failed.append(what)

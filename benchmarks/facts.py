@@ -1,7 +1,8 @@
-"""What facts buy where nobody trained on a label: each task left out with its labels, names and facts in turn."""
+"""What facts and looks buy where nobody trained on a label: each task left out with its labels, in turn."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from training.align.ridge import RidgeSums
 from training.data import join_photos, read_collection, read_photos
 from training.evaluate import Vectors, judge
 from training.evaluation.metrics import interval
+from training.general import imagenet_texts
+from training.image_tower import LOOKS_SHARE
+from training.looks import Directions, fit_words
 from training.sampling import photo_weights
 from training.symptoms import with_symptoms
 
@@ -36,20 +40,28 @@ class FactsConfig:
         collections: whose tasks are left out in turn.
         share: of the symptoms in a label's vector.
         strength: penalty of the ridge maps, as a multiple of the features' mean variance.
+        looks: numbers that say how a photo looks (`training.looks`).
     """
 
     collections: tuple[str, ...] = ("alive-mini", "alive-plus")
     share: float = 2 / 3
     strength: float = 0.3
+    looks: int = 256
 
     @classmethod
     def tiny(cls) -> FactsConfig:
         """One collection."""
-        return cls(collections=("alive-mini",))
+        return cls(collections=("alive-mini",), looks=8)
 
 
 def measure(
-    data: Path, backbone: Backbone, text: Any, store: FeatureStore, step: Step, config: FactsConfig = FactsConfig()
+    data: Path,
+    backbone: Backbone,
+    text: Any,
+    store: FeatureStore,
+    step: Step,
+    config: FactsConfig = FactsConfig(),
+    classifier: torch.Tensor | None = None,
 ) -> Measurement:
     """Map frozen features to labels' vectors without a task, and judge the task.
 
@@ -60,6 +72,7 @@ def measure(
         store: keeps features.
         step: tells how far it is.
         config: what is compared.
+        classifier: rows of ImageNet's classes over these features, (1000, F); None leaves these classes out.
 
     Raises:
         DataError: the data are incomplete.
@@ -76,6 +89,11 @@ def measure(
     weights = torch.from_numpy(photo_weights(train, collection, 0.5, 0.0))
     targets = torch.from_numpy(np.concatenate(list(spaces.values()), axis=1))[torch.from_numpy(train.label)]
     every = RidgeSums(features.shape[1], targets.shape[1]).add(features, targets, weights)
+    directions = Directions.of(features, config.looks)
+    looks, asked_looks = directions.of_photos(features), directions.of_photos(asked)
+    things = imagenet_texts(text) if classifier is not None else torch.zeros(0, names.shape[1])
+    shown_things = directions.of_classes(classifier) if classifier is not None else torch.zeros(0, config.looks)
+    mixed = torch.from_numpy(spaces["names and facts"])
     found: dict[tuple[str, str], list[float]] = {}
     for number, task in enumerate(collection.tasks):
         step(number, len(collection.tasks), task.name)
@@ -91,6 +109,18 @@ def measure(
             for shown, texts in spaces.items():
                 (result,) = judge(units, texts, collection, judged).results
                 found.setdefault((taught, shown), []).append(100 * result.accuracy)
+        kept = torch.from_numpy(np.flatnonzero(~own))
+        words = fit_words(mixed, torch.from_numpy(train.label)[kept], looks[kept], things, shown_things)
+        offered = list(collection.rows[number])
+        texts = np.zeros((len(labels), words.dim + words.looks), np.float32)
+        asked_words = [labels[row] for row in offered]
+        texts[offered] = with_symptoms(words.of(names[offered]), asked_words, text, config.share, words)
+        both = (
+            math.sqrt(1 - LOOKS_SHARE) * units,
+            math.sqrt(LOOKS_SHARE) * asked_looks[torch.from_numpy(chosen)].numpy(),
+        )
+        (result,) = judge(np.concatenate(both, axis=1), texts, collection, judged).results
+        found.setdefault(("names and facts", "names, facts and looks"), []).append(100 * result.accuracy)
     step(len(collection.tasks), len(collection.tasks), "done")
     base = np.array(found["names", "names"])
     rows: list[tuple[Cell, ...]] = []
@@ -102,11 +132,14 @@ def measure(
         method=f"Each of {len(collection.tasks)} tasks of {', '.join(config.collections)} is left out in turn, with "
         f"all photos of its labels; a ridge map from frozen features to the labels' vectors is solved on the others' "
         f"train photos and judged on its val photos (mean per-class accuracy, mean over tasks; chance {chance:.1f} %). "
-        f"{known} of {len(labels)} labels have facts. Gains are paired by task, with 95 % bootstrap intervals.",
+        f"{known} of {len(labels)} labels have facts. Looks are {config.looks} directions of the same features, and "
+        f"what words say of them, from the other tasks and ImageNet's classes. Gains are paired by task, with 95 % "
+        "bootstrap intervals.",
         samples={
             "facts_gain_points": [float(np.mean(np.array(found["names and facts", "names and facts"]) - base))],
             "unseen_names_pct": [float(np.mean(base))],
             "unseen_facts_pct": [float(np.mean(found["names and facts", "names and facts"]))],
+            "unseen_looks_pct": [float(np.mean(found["names and facts", "names, facts and looks"]))],
         },
         seeds={"bootstrap": 0},
         subject={"features": backbone.space.weights, "photos": train.sha256},

@@ -1,15 +1,9 @@
-"""What facts and a centre do to typed labels: zero-shot accuracy, and cosines that mean the same in every pack.
-
-    python -m benchmarks.label_packs --data DATA --bundle BUNDLE
-
-A bundle without facts is judged with those that would ship in it.
-"""
+"""What facts and a centre do to typed labels: zero-shot accuracy, and cosines that mean the same in every pack."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +13,27 @@ from sklearn.metrics import roc_auc_score
 from agriclip_edge.bundle.reader import Bundle
 from agriclip_edge.classifier import Classifier
 from agriclip_edge.labels.build import centred
-from agriclip_edge.labels.facts import Library
 from agriclip_edge.labels.matching import Index
 from agriclip_edge.labels.pack import Label
 from agriclip_edge.labels.prompts import embed_labels
 from agriclip_edge.text.encoder import TextEncoder
-from export.packs import embed_symptoms
-from training.captions import shipped_facts
 from training.data import Collection, Photos, read_collection, read_photos
 from training.evaluate import mean_per_class_accuracy
 
+from .environment import describe, versions
+from .record import BenchmarkError, Cell, Detail, Measurement
+from .rounds import Step
+
 Vectors = npt.NDArray[np.float32]
 COLLECTIONS = ("alive-mini", "alive-plus")
+_COLUMNS = (
+    ("labels by", ""),
+    ("centre", ""),
+    ("zero-shot", ".1%"),
+    ("all labels", ".1%"),
+    ("AUROC, one threshold", ".4f"),
+    ("spread of packs", ".2f"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,48 +76,56 @@ def figures(photos: Vectors, labels: Vectors, collection: Collection, answers: P
     )
 
 
-def measure(bundle: Bundle, data: Path) -> Iterator[str]:
-    """Lines of a Markdown table: names, names with symptoms, symptoms; as they are and centred."""
-    encoder = TextEncoder(bundle)
-    library = bundle.facts
+def measure(data: Path, bundle: Path | None, step: Step, collections: Sequence[str] = COLLECTIONS) -> Measurement:
+    """Judge labels by names, by names with symptoms, and by symptoms; as they are and centred.
+
+    Args:
+        data: root of the data.
+        bundle: the bundle; None takes the shipped one.
+        step: tells how far it is.
+        collections: whose validation photos.
+
+    Raises:
+        DataError: photos are missing or not as described.
+        BenchmarkError: the bundle has no facts library.
+    """
+    opened = Bundle.open(bundle)
+    encoder, library = TextEncoder(opened), opened.facts
     if library is None:
-        classes = tuple(shipped_facts().values())
-        library = Library(classes, embed_symptoms(classes, encoder))
+        raise BenchmarkError(f"{opened.manifest.name} has no facts library; accepted: a bundle with one")
     index = Index(library.classes)
-    classifier = Classifier(bundle, bundle.pack(bundle.manifest.packs[0].name), runtime="onnxruntime")
-    yield "| val photos of | labels by | centre | zero-shot % | all labels % | AUROC, one threshold | spread of packs |"
-    yield "|---|---|---|---|---|---|---|"
-    for name in COLLECTIONS:
+    classifier = Classifier(opened, opened.pack(opened.manifest.packs[0].name), runtime="onnxruntime")
+    details, samples = [], {}
+    for number, name in enumerate(collections):
+        step(number, len(collections), name)
         collection = read_collection(data / name)
         answers = read_photos(collection, "val")
         photos = classifier.embed(list(answers.rgb))
         names = embed_labels([Label(label) for label in collection.labels], encoder.templates, encoder)
         found = [index.find(label).facts for label in collection.labels]
-        rows = {row: library.by_label[facts.label] for row, facts in enumerate(found) if facts is not None}
+        known = {row: library.by_label[facts.label] for row, facts in enumerate(found) if facts is not None}
+        rows: list[tuple[Cell, ...]] = []
         for way, share in (("names", 0.0), ("names and symptoms", library.share), ("symptoms", 1.0)):
             vectors = names.copy()
-            for row, number in rows.items():
-                vectors[row] = (1 - share) * names[row] + share * library.symptoms[number]
+            for row, place in known.items():
+                vectors[row] = (1 - share) * names[row] + share * library.symptoms[place]
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             for centre in (False, True):
                 chosen = centred(vectors, library.centre) if centre else vectors
-                found_here = figures(photos, chosen, collection, answers)
-                yield (
-                    f"| {name} | {way} | {'taken off' if centre else 'left'} | {100 * found_here.accuracy:.1f} "
-                    f"| {100 * found_here.together:.1f} | {found_here.pooled:.4f} | {found_here.spread:.2f} |"
-                )
-        yield f"<!-- {name}: {len(answers)} photos, {len(rows)} of {len(collection.labels)} labels have facts -->"
-
-
-def main() -> None:
-    """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="root of alive-mini and alive-plus")
-    parser.add_argument("--bundle", type=Path, help="a bundle's folder or zip; the shipped one otherwise")
-    given = parser.parse_args()
-    for line in measure(Bundle.open(given.bundle), given.data):
-        print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+                here = figures(photos, chosen, collection, answers)
+                rows.append((way, "taken off" if centre else "left", *astuple(here)))
+                kind = f"{name}_{way.replace(' ', '_')}{'_centred' if centre else ''}"
+                samples[f"{kind}_pct"] = (100 * here.accuracy,)
+        title = f"{name}, val, {len(known)} of {len(collection.labels)} labels with facts"
+        details.append(Detail(title, _COLUMNS, tuple(rows)))
+    return Measurement(
+        method="Labels are embedded by their names, by names mixed with what the facts library says is seen, "
+        "and by that alone, as they are or less the mean of the library. Zero-shot: among a task's own labels, plain "
+        "mean over tasks; all labels: among those of all tasks, mean per class; AUROC: a photo's best cosine in a "
+        "pack, own task against others, one threshold for all packs; spread of packs: of their mean best cosines, over "
+        "that of single photos, 0 where packs are comparable.",
+        samples=samples,
+        subject=describe(opened),
+        packages=versions("numpy", "onnxruntime", "pillow"),
+        details=tuple(details),
+    )

@@ -11,6 +11,9 @@ from .targets import TARGETS, Target
 _HEADINGS = {
     "accuracy": "Accuracy",
     "answers": "Answers",
+    "corruptions": "Field corruptions",
+    "drift": "Drift",
+    "label-packs": "Facts and a centre in typed labels",
     "cold-start": "Cold start",
     "size": "Size",
     "throughput": "Throughput",

@@ -191,6 +191,15 @@ TARGETS = (
         higher_is_better=False,
     ),
     Target(
+        "mean accuracy under field corruptions (motion blur, JPEG, haze, exposure, rain, few pixels) over clean",
+        "corruptions",
+        "over_clean",
+        "{:.3f}",
+        floor=0.85,
+        aim=0.85,
+        higher_is_better=True,
+    ),
+    Target(
         "none of these: AUROC of a pack's photos against other tasks', mean over packs, INT8",
         "answers",
         "auroc_int8",

@@ -15,11 +15,14 @@ from agriclip_edge.errors import UsageError
 from agriclip_edge.imaging.decode import RGB
 from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocess, preprocessing_id
 from agriclip_edge.labels.facts import Facts as ClassFacts
+from training.answers import Trust
 from training.captions import FACTS, read_facts
-from training.data import Collection, Task, read_collection
+from training.data import Collection, Task, read_collection, read_photos
 from training.encoder import load_tower, vectors_of
-from training.evaluate import Vectors
+from training.evaluate import Embed, Vectors
+from training.looks import WideTower
 from training.results import Results, calibration_of, read_results
+from training.robustness import Robustness, judge_spoilt
 from training.text_tower import MAX_TOKENS, TextTower
 
 from .budget import BUDGET
@@ -39,6 +42,7 @@ VOCABULARY_FILE = "text/vocab.txt"
 CARD_FILE = "card.md"
 REFERENCE_FILE = "reference.safetensors"
 FURTHER = "alive-plus"  # a collection whose tasks have packs too, none of them chosen by default
+_SPOILT = 4  # of so many validation photos one is judged under field corruptions
 _COMPARED = 32  # photos that graph and PyTorch are compared on, at least; spread over all tasks
 
 _LICENCES = (
@@ -105,11 +109,11 @@ def export_bundle(
     prompts = sorted(
         {template.replace("{}", label.text) for plan in plans for label in plan.labels for template in templates}
     )
-    wide = text.widened(tower.looks)
+    wide = text if tower.words is None else WideTower(text, tower.words)
     words = export_text_encoder(wide, prompts, text_facts)
 
     def labels(collection: Collection) -> Vectors:
-        return vectors_of(run_facts["config"], text, collection)
+        return vectors_of(run_facts["config"], text, collection, tower.words)
 
     photos = gate_photos(data, run_facts["collection"], labels, size, answers=config.answers)
     image = export_image_encoder(tower, size, image_facts, photos.judged[:: max(1, len(photos.judged) // _COMPARED)])
@@ -123,7 +127,9 @@ def export_bundle(
         return encode(np.stack([preprocess(photo, size) for photo in rgb]))
 
     reference = read_reference(data, run_facts["collection"], labels, embed)
-    facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts), made)
+    say("field corruptions")
+    robustness = _robustness(data, run_facts["collection"], labels, embed)
+    facts = Facts(config.name, config.version, run_facts, judged, records, image, words, len(prompts), made, robustness)
     files = {
         **made.files,
         TEXT_FILE: words.data,
@@ -136,18 +142,31 @@ def export_bundle(
     trust = shipped_trust(made)
     if trust is not None:
         files |= {path: picture.encode() for path, picture in card_pictures(trust).items()}
-        manifest = msgspec.structs.replace(
-            manifest,
-            temperature=round(trust.temperature, 5),
-            threshold=round(trust.threshold, 4),
-            unknown=round(trust.typed.unknown, 4) if trust.typed is not None else None,
-        )
+        manifest = with_trust(manifest, trust)
         plans = tuple(replace(plan, fit=trust.fits.get(plan.name)) for plan in plans)
     write_bundle(
         output,
-        *with_packs(manifest, files, plans, library, float(run_facts["config"].get("symptoms", 0))),
+        *with_packs(manifest, files, plans, library, float(run_facts["config"].get("symptoms", 0)), tower.words),
         zipped=zipped,
     )
+
+
+def with_trust(manifest: Manifest, trust: Trust) -> Manifest:
+    """The manifest with the bundle's own numbers: they serve several packs together, and labels that are typed."""
+    return msgspec.structs.replace(
+        manifest,
+        temperature=round(trust.temperature, 5),
+        threshold=round(trust.threshold, 4),
+        unknown=round(trust.typed.unknown, 4) if trust.typed is not None else None,
+    )
+
+
+def _robustness(data: Path, name: str, labels: Callable[[Collection], Vectors], embed: Embed) -> Robustness:
+    """Accuracy under field corruptions, on some validation photos of each task."""
+    collection = read_collection(data / name)
+    photos = read_photos(collection, "val")
+    some = photos.take(np.arange(0, len(photos), _SPOILT))
+    return judge_spoilt(embed, labels(collection), collection, some)
 
 
 def _plans(tasks: Sequence[Task], data: Path, parents: Parents, library: Sequence[ClassFacts]) -> tuple[PackPlan, ...]:

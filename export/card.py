@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.answers import COVERAGE, KEPT, Trust, calibration_error, coverage_risk, reliability
+from training.answers import APART, COVERAGE, KEPT, Trust, calibration_error, coverage_risk, reliability
 from training.answers_picture import coverage_risk_picture, reliability_picture
 from training.data import Task
 from training.results import Results, calibration_of
+from training.robustness import Robustness
 
 from .image_encoder import ImageGraph
 from .text_encoder import TextGraph
@@ -33,6 +34,7 @@ class Facts:
         text: the text encoder's graph.
         prompts: number of prompts that the text encoder was compared on.
         made: the image encoder's variants with their figures.
+        robustness: accuracy under field corruptions, by the encoder in float.
     """
 
     name: str
@@ -44,11 +46,13 @@ class Facts:
     text: TextGraph
     prompts: int
     made: Made
+    robustness: Robustness
 
 
 def model_card(facts: Facts) -> str:
     """The card in Markdown."""
-    sections = [_purpose(facts), _accuracy(facts), _calibration(facts), _limits(facts), _recipe(facts), _export(facts)]
+    sections = [_purpose(facts), _accuracy(facts), _calibration(facts), _robustness(facts.robustness), _limits(facts)]
+    sections += [_recipe(facts), _export(facts)]
     return "\n\n".join([*sections, _data(_trained_tasks(facts)), _licences()]) + "\n"
 
 
@@ -163,8 +167,40 @@ the least cosine, which {KEPT:.0%} of the pack's own photos reach.
 ![reliability diagram]({RELIABILITY_FILE}) ![risk by coverage]({RISK_FILE})
 
 Several packs together, and labels that are typed, take the bundle's own temperature, {trust.temperature:.4f}. Other
-tasks' photos come from other cameras and scenes, too: something unknown on the same leaf is told apart less often, and
-among typed labels that the image encoder was not trained on confidences only rank."""
+tasks' photos come from other cameras and scenes, too: something unknown on the same leaf is told apart less often.
+{_typed(trust)}"""
+
+
+def _typed(trust: Trust) -> str:
+    """What is known of labels that are typed."""
+    typed = trust.typed
+    if typed is None:
+        return "Typed labels have no least cosine: a photo of none of them gets one of them all the same."
+    return f"""
+Typed labels take the bundle's own least cosine, {typed.unknown:.4f}: of label sets drawn from one to three tasks,
+the one that {KEPT:.0%} of their photos reach, or a lower one that {APART:.0%} of other tasks' photos do not. Judged on
+{typed.sets} label sets of tasks whose labels and photos fitted neither it nor the temperature: calibration error
+{100 * typed.error:.1f} %, AUROC {typed.auroc:.4f}; {100 * typed.lost:.1f} % of the photos that are answered rightly
+are called none of these, and {100 * typed.rejected:.1f} % of other tasks' photos. The image
+encoder was trained on all these labels; among labels that it never saw confidences only rank, and many more right
+answers are called none of these."""
+
+
+def _robustness(found: Robustness) -> str:
+    strengths = list(dict.fromkeys(one.strength for one in found.spoilt))
+    headings = " | ".join(f"strength {strength:g}, %" for strength in strengths)
+    lines = [f"| corruption | {headings} | over clean |", f"|---|{'---:|' * (len(strengths) + 1)}"]
+    for kind, values in found.by_kind().items():
+        cells = " | ".join(f"{100 * value:.1f}" for value in values)
+        lines.append(f"| {kind} | {cells} | {sum(values) / len(values) / found.clean:.2f} |")
+    table = "\n".join(lines)
+    return f"""## Field corruptions
+
+Mean accuracy over tasks of {found.photos} validation photos that were spoilt as they are stored, by
+`training/distil/corruptions.py`; strength 1 is as bad as photos that people still send. As they are, the same photos
+give {100 * found.clean:.1f} %. Over all corruptions and strengths {100 * found.over_clean:.1f} % of that is left.
+
+{table}"""
 
 
 def _limits(facts: Facts) -> str:
@@ -181,7 +217,7 @@ def _limits(facts: Facts) -> str:
 - Several tasks are of leaves on a bench, of one farm, one shop or one camera; other places and cameras do worse.
 - Small sets: a task has tens to some hundreds of validation photos, so that its figure moves by some points by chance.
 - Labels typed in other words work as far as their text lies near the trained ones; expect far less than the packs.
-- Among typed labels, a photo of none of them still gets one: the packs above say none of these.{absent}"""
+- A photo that lies near a typed label gets it, whatever else it shows.{absent}"""
 
 
 def _recipe(facts: Facts) -> str:

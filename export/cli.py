@@ -60,6 +60,9 @@ def bundle(
     ] = None,
     licence: Annotated[str, typer.Option(help="With --open-clip: SPDX identifier of the model's licence.")] = "",
     licence_file: Annotated[Path | None, typer.Option(help="With --open-clip: the licence's text.")] = None,
+    facts: Annotated[
+        bool, typer.Option("--facts/--no-facts", help="With --open-clip: carry the facts library, for typed labels.")
+    ] = True,
     zip_: Zip = False,
     budget: Annotated[Path, typer.Option(help="What each variant may lose, as TOML.")] = BUDGET,
     only: Only = None,
@@ -68,10 +71,13 @@ def bundle(
 ) -> None:
     """Make the bundle of a training run, or of any CLIP."""
     if open_clip is not None and checkpoint is None:
+        from training.captions import FACTS
+
         from .open_clip_bundle import TEMPLATES, ClipConfig, export_open_clip
 
         lists, templates, variants = tuple(labels_file or ()), tuple(template or TEMPLATES), tuple(only or ())
-        clip = ClipConfig(name, version, lists, templates, photos, variants, budget, licence, licence_file)
+        library = FACTS if facts else None
+        clip = ClipConfig(name, version, lists, templates, photos, variants, budget, licence, licence_file, library)
         export_open_clip(open_clip, pretrained, output, clip, zipped=zip_, say=typer.echo)
         return
     if checkpoint is None or data is None or open_clip is not None or labels_file or template or photos:
@@ -141,6 +147,46 @@ def tiny(output: Output, zip_: Zip = False) -> None:
     from .tiny import write_tiny
 
     write_tiny(output, zipped=zip_)
+
+
+@app.command(epilog="Example: python -m export scene --checkpoint runs/scene-student --scene synthetic --output scenes")
+def scene(
+    checkpoint: Annotated[Path, typer.Option(help="Folder of a student: python -m training diffclip student.")],
+    output: Output,
+    scene_: Annotated[
+        str | None,
+        typer.Option(
+            "--scene", help="A scene to calibrate INT8 on and to judge it by, as for the student; none leaves it out."
+        ),
+    ] = None,
+    zip_: Zip = False,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "agriclip-scene",
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
+    tile: Annotated[int, typer.Option(help="Pixels along a side that a device takes at a time.")] = 128,
+    budget: Annotated[Path, typer.Option(help="What INT8 may lose, as TOML.")] = BUDGET,
+    licence: Annotated[str, typer.Option(help="SPDX identifier of the model's licence.")] = "Apache-2.0",
+    licence_file: Annotated[Path | None, typer.Option(help="Its text, when it is another.")] = None,
+) -> None:
+    """Make a bundle for rasters of many bands out of a student."""
+    from training.diffclip.recipes import read_scene
+
+    from .scene import SceneConfig, export_scene
+
+    if (licence != "Apache-2.0") != (licence_file is not None):
+        raise UsageError("--licence and --licence-file go together")
+    config = SceneConfig(name, version, tile=tile, budget=budget, licence=licence, licence_file=licence_file)
+    found = read_scene(scene_) if scene_ is not None else None
+    export_scene(checkpoint, output, config, found, zipped=zip_, say=typer.echo)
+
+
+@app.command(name="tiny-scene")
+def tiny_scene(
+    output: Annotated[Path, typer.Option(help="Folder for bundle/ and a field: scene.npy, dsm.npy, classes.npy.")],
+) -> None:
+    """Train and write the bundle for scenes of some ten kilobytes that the tests use, with a field (a minute)."""
+    from .tiny_scene import write_tiny_scene
+
+    write_tiny_scene(output, typer.echo)
 
 
 @app.command()

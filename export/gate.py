@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from .parity import GateError
 Vectors = npt.NDArray[np.float32]  # (N, D), of length 1
 Squares = npt.NDArray[np.uint8]  # preprocessed photos (N, S, S, 3)
 Encode = Callable[[Squares], Vectors]
+Input = TypeVar("Input")
 Accuracies = Mapping[str, float]  # mean per-class accuracy by task, 0 to 1
 
 _ROUNDS = 160  # runs of one photo
@@ -207,8 +209,10 @@ def require(
     )
 
 
-def speed_ratio(reference: Encode, variant: Encode, photo: Squares, rounds: int = _ROUNDS) -> float:
-    """How many times faster a variant is, one photo (1, S, S, 3) at a time: median over turns of their medians.
+def speed_ratio(
+    reference: Callable[[Input], object], variant: Callable[[Input], object], photo: Input, rounds: int = _ROUNDS
+) -> float:
+    """How many times faster a variant is, one photo (1, S, S, 3) or tile at a time: median over turns of their medians.
 
     Both take turns of some runs, whose first do not count: the other runtime's threads still spin then.
     """

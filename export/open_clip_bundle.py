@@ -29,6 +29,7 @@ from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION, preprocess, 
 from agriclip_edge.labels.lists import read_label_file
 from agriclip_edge.labels.pack import Label
 from agriclip_edge.labels.prompts import check_templates, embed_labels
+from training.captions import read_facts
 
 from .budget import BUDGET
 from .gate import Squares
@@ -84,6 +85,8 @@ class ClipConfig:
         budget: what a variant may lose.
         licence: SPDX identifier of the model's licence.
         licence_file: its text.
+        library: folder of class facts, whose statements are embedded by the model's own text tower; labels that are
+            typed on a device are matched to them. None leaves them out.
     """
 
     name: str = ""
@@ -95,6 +98,7 @@ class ClipConfig:
     budget: Path = BUDGET
     licence: str = ""
     licence_file: Path | None = None
+    library: Path | None = None
 
 
 def export_open_clip(
@@ -118,12 +122,14 @@ def export_open_clip(
 
     Raises:
         GateError: a graph differs too much from its model; nothing is written.
+        FactsError: the library cannot be read.
         LabelError: a list of labels or a template cannot be used.
         UsageError: no such model or weights, or too few photos.
     """
     check_templates(config.templates)
     licences, licence_texts = _licences(config)
     plans = plan_packs(config.label_files)
+    library = tuple(read_facts(config.library).values()) if config.library is not None else ()
     if config.variants and config.photos is None:
         raise UsageError("variants are judged on photos; accepted with --only: --photos FOLDER")
     model = open_model(name, pretrained)
@@ -163,7 +169,7 @@ def export_open_clip(
             else:
                 variants.append(variant)
                 files |= made
-    files[CARD_FILE] = _card(model, image, words, plans, variants, left_out, licences[0], photos).encode()
+    files[CARD_FILE] = _card(model, image, words, plans, variants, left_out, licences[0], photos, len(library)).encode()
     manifest = Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,
@@ -189,7 +195,9 @@ def export_open_clip(
         ),
         sources={"model": model.name, "weights": model.weights, **({"sha256": model.sha256} if model.sha256 else {})},
     )
-    write_bundle(output, *with_packs(manifest, files, plans), zipped=zipped)
+    if library:
+        say(f"facts: {sum(len(facts.visible) for facts in library):,} statements on {len(library):,} classes")
+    write_bundle(output, *with_packs(manifest, files, plans, library), zipped=zipped)
 
 
 def export_tower(
@@ -356,7 +364,7 @@ def _licences(config: ClipConfig) -> tuple[list[LicenceEntry], dict[str, bytes]]
     entries = [
         LicenceEntry(spdx, "image and text encoder", _LICENCE_FILE),
         LicenceEntry("MIT", "merges of CLIP's tokenizer (OpenAI)", _OPENAI_FILE),
-        LicenceEntry("Apache-2.0", "label packs and model card", APACHE),
+        LicenceEntry("Apache-2.0", "label packs, facts library and model card", APACHE),
     ]
     return entries, {_LICENCE_FILE: data, _OPENAI_FILE: _OPENAI.encode(), **licence_files()}
 
@@ -370,6 +378,7 @@ def _card(
     left_out: Sequence[str],
     licence: LicenceEntry,
     photos: GatePhotos | None,
+    facts: int,
 ) -> str:
     labels = sum(len(plan.labels) for plan in plans)
     accuracy = "No accuracy was measured: judge it on photos of your own before you rely on it."
@@ -392,7 +401,18 @@ def _card(
     lines += ["", f"Text encoder: {words.precision}, cosine to PyTorch {words.parity.least:.5f} or more.", ""]
     lines += [f"- {line}" for line in left_out]
     lines += ["", "## Preprocessing", "", *[f"- {note}" for note in model.notes]]
-    lines += ["", "## Labels", "", f"{len(plans)} packs with {labels} labels.", "", "## Limits", "", accuracy, ""]
+    known = f" Typed labels are looked up in a library of facts on {facts:,} classes." if facts else ""
+    lines += [
+        "",
+        "## Labels",
+        "",
+        f"{len(plans)} packs with {labels} labels.{known}",
+        "",
+        "## Limits",
+        "",
+        accuracy,
+        "",
+    ]
     lines += [
         "## Calibration",
         "",

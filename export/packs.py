@@ -20,6 +20,7 @@ from agriclip_edge.labels.pack import Label, LabelPack
 from agriclip_edge.labels.prompts import Embedder, embed_labels
 from agriclip_edge.text.encoder import TextEncoder
 from training.answers import PackFit
+from training.words import Words
 
 from .writer import write_bundle
 
@@ -45,6 +46,7 @@ def with_packs(
     plans: Sequence[PackPlan],
     facts: Sequence[Facts] = (),
     symptoms: float = 0.0,
+    words: Words | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Add packs, and the facts library where there is one, to a bundle that has none yet.
 
@@ -59,6 +61,7 @@ def with_packs(
         symptoms: their share in the labels that the image encoder was trained on, as `training.symptoms` makes them.
             The packs are made so, and typed labels too. With 0 the packs are names alone, and a typed label that
             means a class is half of its statements.
+        words: what texts say of looks, where the text encoder says it too.
 
     Returns:
         manifest and files with packs and library in them.
@@ -78,7 +81,7 @@ def with_packs(
         if facts:
             entry = FactsEntry(FACTS_FILE, SYMPTOMS_FILE, symptoms or _STATEMENTS)
             contents[FACTS_FILE] = encode_classes(facts)
-            contents[SYMPTOMS_FILE] = encode_symptoms(_symptoms(facts, encoder, symptoms))
+            contents[SYMPTOMS_FILE] = encode_symptoms(_symptoms(facts, encoder, symptoms, words))
             seen = read_symptoms(contents[SYMPTOMS_FILE], len(facts), manifest.embedding_dim)  # as a device reads it
             library = Library(tuple(facts), seen, share=entry.share)
             manifest = msgspec.structs.replace(manifest, facts=entry)
@@ -91,12 +94,13 @@ def with_packs(
     return msgspec.structs.replace(manifest, packs=entries), contents
 
 
-def _symptoms(facts: Sequence[Facts], encoder: Embedder, share: float) -> npt.NDArray[np.float32]:
+def _symptoms(facts: Sequence[Facts], encoder: Embedder, share: float, words: Words | None) -> npt.NDArray[np.float32]:
     if share == 0:
         return embed_symptoms(facts, encoder)
-    from training.symptoms import symptom_vectors
+    from training.looks import Narrow
+    from training.symptoms import seen_vectors
 
-    return symptom_vectors(facts, encoder)
+    return seen_vectors(facts, encoder if words is None else Narrow(encoder, words.dim), share, words)
 
 
 def embed_symptoms(facts: Sequence[Facts], encoder: Embedder) -> npt.NDArray[np.float32]:

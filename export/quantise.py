@@ -37,6 +37,7 @@ from .graphs import IMAGES
 from .parity import open_session
 
 Photos = npt.NDArray[np.uint8]  # (N, S, S, 3)
+Feeds = Sequence[Mapping[str, npt.NDArray[Any]]]  # inputs by name, a run each, for graphs that take no photos
 Values = npt.NDArray[np.float32]
 _BATCH = 16  # photos a calibration step
 
@@ -50,22 +51,27 @@ class QuantiseConfig:
         symmetric: S8S8 with zero points of 0 and float biases, as TensorRT wants it; else U8S8.
         per_channel: one weight scale for each output channel; a tensor's single scale loses too much.
         bias_correction: take the mean error of the rounded weights from the biases of the convolutions.
+        scopes: beginnings of the names of the only nodes that are rounded; none lets all be.
     """
 
     float_convolutions: int = 5
     symmetric: bool = False
     per_channel: bool = True
     bias_correction: bool = True
+    scopes: tuple[str, ...] = ()
 
 
 def quantise(
-    graph: bytes, photos: Photos, config: QuantiseConfig, ranges: Mapping[str, tuple[float, float]] | None = None
+    graph: bytes,
+    photos: Photos | Feeds,
+    config: QuantiseConfig,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> bytes:
     """Quantise a float32 graph.
 
     Args:
-        graph: an ONNX graph with float32 weights and the input ``images``.
-        photos: to calibrate on, uint8 (N, S, S, 3), preprocessed as at run time.
+        graph: an ONNX graph with float32 weights and the input ``images``, or the inputs of the feeds.
+        photos: to calibrate on, uint8 (N, S, S, 3), preprocessed as at run time; or feeds.
         config: how.
         ranges: least and greatest value of activations by name, where they are not to be those of the photos.
 
@@ -87,6 +93,8 @@ def quantise(
         prepared = folder / "prepared.onnx"
         model = onnx.load(prepared)
         kept = convolutions(model)[: config.float_convolutions]
+        if config.scopes:
+            kept += [node.name for node in model.graph.node if not node.name.startswith(config.scopes)]
         if config.bias_correction:
             onnx.save(correct_bias(model, photos, kept, per_channel=config.per_channel), prepared)
         quantize_static(
@@ -105,13 +113,13 @@ def quantise(
 
 
 def correct_bias(
-    model: onnx.ModelProto, photos: Photos, keep_float: Collection[str], *, per_channel: bool = True
+    model: onnx.ModelProto, photos: Photos | Feeds, keep_float: Collection[str], *, per_channel: bool = True
 ) -> onnx.ModelProto:
     """Bias correction (Nagel et al. 2019, section 4.2): take from each bias the mean error of the rounded weights.
 
     Args:
         model: with float32 weights.
-        photos: give the mean inputs of each convolution, uint8 (N, S, S, 3).
+        photos: give the mean inputs of each convolution, uint8 (N, S, S, 3); or feeds.
         keep_float: names of convolutions that are not rounded.
         per_channel: as in `QuantiseConfig`.
 
@@ -138,27 +146,38 @@ def correct_bias(
         probe.graph.node.append(parallel)
     lost = [f"{name}_lost" for name in asked]
     sums = {name: np.zeros(1, np.float64) for name in lost}
+    runs = 0
     for values in inner_values(probe, lost, photos):
+        runs += len(next(iter(values.values()), ()))
         for name, array in values.items():
             sums[name] = sums[name] + array.mean(axis=tuple(range(2, array.ndim)), dtype=np.float64).sum(axis=0)
     tensors = {tensor.name: tensor for tensor in corrected.graph.initializer}
     for name in asked:
         node, bias = convolved[name], f"{name}_bias"
         before = numpy_helper.to_array(tensors[node.input[2]]) if len(node.input) > 2 else 0
-        after = (before - sums[f"{name}_lost"] / len(photos)).astype(np.float32)
+        after = (before - sums[f"{name}_lost"] / runs).astype(np.float32)
         corrected.graph.initializer.append(numpy_helper.from_array(after, bias))
         node.input[:] = [*node.input[:2], bias]
     return corrected
 
 
-def inner_values(model: onnx.ModelProto, names: Sequence[str], photos: Photos) -> Iterator[Mapping[str, Values]]:
-    """Values of a graph's inner tensors by name, for some photos at a time."""
+def inner_values(
+    model: onnx.ModelProto, names: Sequence[str], photos: Photos | Feeds
+) -> Iterator[Mapping[str, Values]]:
+    """Values of a graph's inner tensors by name, for some photos, or one feed, at a time."""
     widened = onnx.ModelProto()
     widened.CopyFrom(model)
     widened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     session = open_session(widened.SerializeToString(), available_cores())
-    for start in range(0, len(photos), _BATCH):
-        yield dict(zip(names, session.run(names, {IMAGES: photos[start : start + _BATCH]})))
+    for feed in _feeds(photos):
+        yield dict(zip(names, session.run(names, dict(feed))))
+
+
+def _feeds(photos: Photos | Feeds) -> Feeds:
+    """Photos as feeds of some at a time; feeds as they are."""
+    if not isinstance(photos, np.ndarray):
+        return photos
+    return [{IMAGES: photos[start : start + _BATCH]} for start in range(0, len(photos), _BATCH)]
 
 
 def blame(graph: bytes, quantised: bytes, photos: Photos, worst: int = 5) -> list[tuple[str, float]]:
@@ -203,15 +222,15 @@ def _signal_to_noise(values: npt.NDArray[np.float32], scale: float, zero: int, l
 
 
 class Reader(CalibrationDataReader):
-    """Hands photos to the calibrator, some at a time."""
+    """Hands photos or feeds to the calibrator, some at a time."""
 
-    def __init__(self, photos: Photos) -> None:
-        self._batches = iter([photos[start : start + _BATCH] for start in range(0, len(photos), _BATCH)])
+    def __init__(self, photos: Photos | Feeds) -> None:
+        self._feeds = iter(_feeds(photos))
 
-    def get_next(self) -> dict[str, Photos] | None:
-        """The next batch by the name of its input, or None."""
-        batch = next(self._batches, None)
-        return None if batch is None else {IMAGES: batch}
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """The next inputs by name, or None."""
+        feed = next(self._feeds, None)
+        return None if feed is None else dict(feed)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from training.looks import WideTower
 from training.text_tower import TextTower
 
 from .graphs import TEXT_INPUTS, graph_bytes
@@ -30,7 +31,7 @@ class TextGraph:
     parity: Parity
 
 
-def export_text_encoder(tower: TextTower, prompts: Sequence[str], metadata: Mapping[str, str]) -> TextGraph:
+def export_text_encoder(tower: TextTower | WideTower, prompts: Sequence[str], metadata: Mapping[str, str]) -> TextGraph:
     """Trace, compare, store as INT8, compare again.
 
     Args:
@@ -53,7 +54,7 @@ def export_text_encoder(tower: TextTower, prompts: Sequence[str], metadata: Mapp
     return TextGraph(data, stored)
 
 
-def embed_prompts(graph: bytes, tower: TextTower, prompts: Sequence[str]) -> Vectors:
+def embed_prompts(graph: bytes, tower: TextTower | WideTower, prompts: Sequence[str]) -> Vectors:
     """Unit vectors float32 (N, D) of prompts by a graph, tokenised as for the tower."""
     with torch.inference_mode():
         tokens = tower.tokens(prompts)

@@ -16,16 +16,19 @@ from .graphs import EMBEDDINGS
 OPSET = 17  # read by every runtime that we ship for; LayerNormalization is one node from here on
 
 
-def trace(module: nn.Module, inputs: Mapping[str, Tensor], free: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
+def trace(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    free: Mapping[str, Mapping[int, str]],
+    output: str = EMBEDDINGS,
+) -> onnx.ModelProto:
     """Trace a module in evaluation mode, fold its constants and drop nodes that change nothing.
 
     Args:
-        module: takes the inputs in order and gives one tensor (N, D).
+        module: takes the inputs in order and gives one tensor, (N, D) where ``free`` does not say otherwise.
         inputs: an example of each, by name.
-        free: names of the dimensions that callers may choose, by input and axis.
-
-    Returns:
-        the graph with its output named ``embeddings``.
+        free: names of the dimensions that callers may choose, by input, or output, and axis.
+        output: name of the output.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
@@ -39,8 +42,8 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], free: Mapping[str, Ma
             dynamo=False,
             opset_version=OPSET,
             input_names=list(inputs),
-            output_names=[EMBEDDINGS],
-            dynamic_axes={**{name: dict(axes) for name, axes in free.items()}, EMBEDDINGS: {0: "N"}},
+            output_names=[output],
+            dynamic_axes={output: {0: "N"}, **{name: dict(axes) for name, axes in free.items()}},
         )
     model: onnx.ModelProto = onnxslim.slim(onnx.load_from_string(buffer.getvalue()))
     return model

@@ -67,6 +67,12 @@ def tiny_bundle() -> Path:
 
 
 @pytest.fixture(scope="session")
+def scene_data() -> Path:
+    """``bundle/`` for scenes, 16 bands and heights to 4 classes, and a field: scene.npy, dsm.npy, classes.npy."""
+    return DATA / "scene"
+
+
+@pytest.fixture(scope="session")
 def facts_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny bundle with a facts library of five classes, whose symptoms are those of their words' colours."""
     import numpy as np

@@ -28,6 +28,7 @@ from .dino.config import DinoConfig
 from .dino.run import start_tower, train_dino
 from .evaluate import Table, judge
 from .progress import StatusLine
+from .tables import keep_record, markdown_table, read_record
 from .text_tower import TextTower
 
 RECORD = "ablation.json"
@@ -117,17 +118,12 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def markdown(self) -> str:
         """The table as Markdown."""
         columns, rows = self.cells()
-        lines = [[heading for heading, _ in columns], ["---"] * 3 + ["---:"] * (len(columns) - 3)]
-        lines += [
-            [cell if isinstance(cell, str) else format(cell, form) for cell, (_, form) in zip(row, columns)]
-            for row in rows
-        ]
-        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         unseen_by = sum(self.held_out_unseen)
         return (
-            f"{text}\n\nMean over tasks of mean per-class accuracy, %; mean, lowest and highest of {len(self.seeds)} "
-            f"seeds; gain in points over contrastive only with the same text-aligned encoder. The photos that chose "
-            f"penalty and mix were new to the trained text-aligned encoder in {unseen_by} of {len(self.seeds)} seeds.\n"
+            f"{markdown_table(columns, rows, words=3)}\n\n"
+            f"Mean over tasks of mean per-class accuracy, %; mean, lowest and highest of {len(self.seeds)} seeds; gain "
+            f"in points over contrastive only with the same text-aligned encoder. The photos that chose penalty and "
+            f"mix were new to the trained text-aligned encoder in {unseen_by} of {len(self.seeds)} seeds.\n"
         )
 
     def _accuracies(self, method: str, dino: str, encoder: str, judged: str) -> list[float]:
@@ -228,10 +224,7 @@ def run_ablation(
     order = {method: number for number, method in enumerate(METHODS)}
     rows.sort(key=lambda row: (order[row.method], row.dino, row.encoder, row.seed))
     record = Ablation(tuple(judged), tuple(collections), tuple(seeds), templates, subjects, tuple(fair), tuple(rows))
-    with atomic_write(output / RECORD) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    with atomic_write(output / TABLE) as file:
-        file.write(record.markdown().encode())
+    keep_record(record, output / RECORD, output / TABLE)
     return record
 
 
@@ -241,10 +234,7 @@ def read_ablation(path: Path) -> Ablation:
     Raises:
         UsageError: it is missing or broken.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Ablation)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{path} is no record of an ablation: {error}") from None
+    return read_record(path, Ablation, "an ablation")
 
 
 def _by_seed(option: str, runs: Sequence[Path], seeds: Sequence[int]) -> Callable[[int], Path] | None:

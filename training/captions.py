@@ -14,6 +14,7 @@ from agriclip_edge.errors import AgriclipError, LabelError
 from agriclip_edge.labels.facts import KINDS, STATEMENT, Facts
 
 FACTS = Path(__file__).with_name("facts")
+_NO_CLASSES = ("vocabulary", "sources", "scenes")  # files there that hold no classes of photos
 VOCABULARIES = ("colour", "shape", "texture", "place")
 MAX_STATEMENT = 14  # words of a visible statement: a caption of two still fits every text encoder
 _NAME = ("{name}", "a photo of {name}", "a close-up photo of {name}", "{name}, seen in the field")
@@ -43,7 +44,7 @@ def read_facts(folder: Path = FACTS) -> dict[str, Facts]:
     except (OSError, msgspec.MsgspecError) as error:
         raise FactsError(f"{folder}: vocabulary.toml or sources.toml cannot be read: {error}") from None
     found: dict[str, Facts] = {}
-    files = sorted(path for path in folder.glob("*.toml") if path.stem not in ("vocabulary", "sources"))
+    files = sorted(path for path in folder.glob("*.toml") if path.stem not in _NO_CLASSES)
     for path in files:
         for facts in _read_file(path):
             complaint = _complaint(facts, vocabulary, sources) or ("is there twice" if facts.label in found else None)

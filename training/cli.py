@@ -13,6 +13,7 @@ from agriclip_edge.errors import AgriclipError, UsageError
 
 from .align.command import ABLATION_EXAMPLES, ALIGN_EXAMPLES, ablation, align
 from .contrastive.command import CONTRASTIVE_EXAMPLES, EMBED_EXAMPLES, contrastive, embed_shards
+from .diffclip.command import app as diffclip
 from .dino.command import DINO_EXAMPLES, dino
 from .distil.command import ABLATION_EXAMPLES as _DISTIL_ABLATION
 from .distil.command import DISTIL_EXAMPLES, STORE_EXAMPLES, distil, distil_ablation, store_teacher
@@ -31,6 +32,7 @@ app.command("ablation", epilog=ABLATION_EXAMPLES)(ablation)
 app.command("store-teacher", epilog=STORE_EXAMPLES)(store_teacher)
 app.command("distil", epilog=DISTIL_EXAMPLES)(distil)
 app.command("distil-ablation", epilog=_DISTIL_ABLATION)(distil_ablation)
+app.add_typer(diffclip, name="diffclip")
 app.command("embed-shards", epilog=EMBED_EXAMPLES)(embed_shards)
 
 Data = Annotated[

@@ -19,17 +19,18 @@ from agriclip_edge.labels.pack import Label
 from agriclip_edge.labels.prompts import Embedder, embed_labels
 
 from .captions import captions_for
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import read_checkpoint, unprefixed, write_checkpoint
 from .config import EncoderConfig
 from .data import Collection, Photos, hold_out, read_collection, read_joined
 from .evaluate import Table, Vectors, evaluate
 from .fit import Fit, embedder
 from .general import General
 from .image_tower import ImageTower
-from .looks import widen
+from .looks import Wide
 from .picture import draw_history
 from .progress import StatusLine
 from .symptoms import with_symptoms
+from .words import Words
 
 COLLECTION = "alive-mini"
 STATE = "state.safetensors"  # everything that going on needs; removed by nobody, read by this module alone
@@ -159,7 +160,13 @@ def caption_embeddings(text: Embedder, collection: Collection, number: int, seed
     )
 
 
-def label_vectors(text: Embedder, collection: Collection, templates: tuple[str, ...], symptoms: float = 0.0) -> Vectors:
+def label_vectors(
+    text: Embedder,
+    collection: Collection,
+    templates: tuple[str, ...],
+    symptoms: float = 0.0,
+    words: Words | None = None,
+) -> Vectors:
     """Unit vectors of the collection's labels as packs hold them, float32 (L, D).
 
     Args:
@@ -167,15 +174,18 @@ def label_vectors(text: Embedder, collection: Collection, templates: tuple[str, 
         collection: has L labels.
         templates: their mean is a name's vector.
         symptoms: share of what facts say is seen, where there are facts.
+        words: what texts say of looks; the vectors are wider then, (L, D + looks).
     """
-    names = embed_labels([Label(label) for label in collection.labels], templates, text)
-    return with_symptoms(names, collection.labels, text, symptoms)
+    wide = text if words is None else Wide(text, words)
+    names = embed_labels([Label(label) for label in collection.labels], templates, wide)
+    return with_symptoms(names, collection.labels, text, symptoms, words)
 
 
-def vectors_of(config: Mapping[str, Any], text: Embedder, collection: Collection) -> Vectors:
-    """`label_vectors` by the recipe of a checkpoint, as wide as its embeddings."""
-    vectors = label_vectors(text, collection, tuple(config["templates"]), float(config.get("symptoms", 0)))
-    return widen(vectors, int(config.get("looks", 0)))
+def vectors_of(
+    config: Mapping[str, Any], text: Embedder, collection: Collection, words: Words | None = None
+) -> Vectors:
+    """`label_vectors` by the recipe of a checkpoint and by what its tower says of looks."""
+    return label_vectors(text, collection, tuple(config["templates"]), float(config.get("symptoms", 0)), words)
 
 
 def by_collection(table: Table, name: str, data: Path, config: EncoderConfig) -> dict[str, float]:
@@ -197,6 +207,9 @@ def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
     tensors, description = read_checkpoint(folder / MODEL)
     looks = int(description["config"].get("looks", 0))
     tower = ImageTower(tensors["head.weight"].shape[0] - looks, description["config"]["architecture"], looks)
+    known = unprefixed("words", tensors)
+    if known:
+        tower.words = Words(known["labels"], known["seen"], known["things"], known["shown"])
     tower.load_state_dict(tensors)
     return tower.eval(), description
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from agriclip_edge.errors import UsageError
 
+from .words import Words
+
 ARCHITECTURE = "tf_efficientnet_lite0"
 LOOKS_SHARE = 0.5  # of an embedding's squared length, where it also says how a photo looks (training/looks.py)
 _HALF_RANGE = 127.5  # uint8 to [-1, 1]: mean and standard deviation 0.5, as the ImageNet weights were trained
@@ -31,6 +33,7 @@ class ImageTower(nn.Module):
         """
         super().__init__()
         self.dim, self.looks = dim, looks
+        self.words: Words | None = None  # what texts say of looks; it only travels with the tower
         self.backbone: Any = timm.create_model(architecture, num_classes=0).to(memory_format=torch.channels_last)
         self.head = nn.Linear(int(self.backbone.num_features), dim + looks)
 

@@ -62,7 +62,7 @@ def judge_run(
     tower, description = load_tower(run)
     collection = read_collection(data / collection_name)
     photos = read_photos(collection, split)
-    texts = vectors_of(description["config"], text, collection)
+    texts = vectors_of(description["config"], text, collection, tower.words)
     if vectors is None:
         vectors = embed_photos(embedder(tower, description["config"]["input_size"]), photos)
     results = Results(

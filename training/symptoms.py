@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from agriclip_edge.labels.facts import Facts
-from agriclip_edge.labels.prompts import Embedder
+from agriclip_edge.labels.pack import Label
+from agriclip_edge.labels.prompts import Embedder, embed_labels
 
 from .captions import VOCABULARIES, reviewed_facts, shipped_facts
+from .config import EncoderConfig
+from .words import Words
 
 Vectors = npt.NDArray[np.float32]  # (N, D), of length 1
 FACTS_OF = "facts: "  # begins a prompt that stands for what is seen of a label
@@ -48,18 +51,32 @@ def symptom_vectors(classes: Sequence[Facts], text: Embedder, usual: Sequence[Fa
     words = {word: number for number, word in enumerate(_vocabulary())}
     for word in (word for facts in (*usual, *classes) for word in attribute_words(facts)):
         words.setdefault(word, len(words))
-    vectors = text.embed(list(words)).astype(np.float64)
-    spoken = vectors.any(axis=0)  # an embedding may have places that no text uses (training/looks.py)
-    left, _, right = np.linalg.svd(vectors[:, spoken], full_matrices=False)
+    left, _, right = np.linalg.svd(text.embed(list(words)).astype(np.float64), full_matrices=False)
     had, asked = _marks(usual, words), _marks(classes, words)
     rarity = np.log(len(usual) / np.maximum(had.sum(axis=0), 1))
     signs = _unit(asked * rarity) - _unit(had * rarity).mean(axis=0)
-    seen = np.zeros((len(classes), len(spoken)), np.float32)
-    seen[:, spoken] = _unit(signs @ (left @ right))
-    return seen
+    return _unit(signs @ (left @ right)).astype(np.float32)
 
 
-def with_symptoms(names: Vectors, labels: Sequence[str], text: Embedder, share: float) -> Vectors:
+def seen_vectors(classes: Sequence[Facts], text: Embedder, share: float, words: Words | None = None) -> Vectors:
+    """As `symptom_vectors`, with how such classes look where ``words`` know it: unit vectors, float32 (K, D + L).
+
+    Args:
+        classes: K of them.
+        text: embeds prompts, (N, D).
+        share: of the symptoms in a label.
+        words: what texts say of looks; None leaves it out.
+    """
+    seen = symptom_vectors(classes, text)
+    if words is None:
+        return seen
+    names = embed_labels([Label(facts.label) for facts in classes], EncoderConfig().templates, text)
+    return words.of_symptoms(names, seen, share)
+
+
+def with_symptoms(
+    names: Vectors, labels: Sequence[str], text: Embedder, share: float, words: Words | None = None
+) -> Vectors:
     """Mix what facts say is seen into the vectors of names: unit vectors, float32 (L, D).
 
     Args:
@@ -67,17 +84,20 @@ def with_symptoms(names: Vectors, labels: Sequence[str], text: Embedder, share: 
         labels: their words; a label without facts keeps its name's vector.
         text: as for `symptom_vectors`.
         share: of the symptoms in the mean of both unit vectors.
+        words: as for `seen_vectors`; ``names`` are as wide then.
     """
     known = _by_label()
     rows = [row for row, label in enumerate(labels) if label.casefold() in known]
     mixed = names.copy()
     if rows and share > 0:
-        seen = symptom_vectors([known[labels[row].casefold()] for row in rows], text)
+        seen = seen_vectors([known[labels[row].casefold()] for row in rows], text, share, words)
         mixed[rows] = _unit((1 - share) * names[rows] + share * seen)
     return mixed
 
 
-def with_codes(embed: Callable[[Sequence[str]], Vectors], text: Embedder) -> Callable[[Sequence[str]], Vectors]:
+def with_codes(
+    embed: Callable[[Sequence[str]], Vectors], text: Embedder, share: float = 0.0, words: Words | None = None
+) -> Callable[[Sequence[str]], Vectors]:
     """An embedding of prompts that also knows those of the form ``facts: <label>``: what facts say is seen of it."""
 
     def embed_all(prompts: Sequence[str]) -> Vectors:
@@ -85,7 +105,7 @@ def with_codes(embed: Callable[[Sequence[str]], Vectors], text: Embedder) -> Cal
         if not any(asked):
             return embed(prompts)
         classes = [_by_label()[p.removeprefix(FACTS_OF).casefold()] for p, coded in zip(prompts, asked) if coded]
-        seen = symptom_vectors(classes, text)
+        seen = seen_vectors(classes, text, share, words)
         vectors = np.empty((len(prompts), seen.shape[1]), np.float32)
         vectors[asked] = seen
         if not all(asked):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +49,6 @@ class TextTower(nn.Module):
             folder, add_pooling_layer=False, attn_implementation="eager", local_files_only=True
         )
         self.dim = int(self.bert.config.hidden_size)
-        self._looks = 0
         self.eval().requires_grad_(False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -73,14 +71,7 @@ class TextTower(nn.Module):
         ).last_hidden_state  # (N, T, D)
         weights = mask.unsqueeze(-1)
         mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
-        vectors = nn.functional.normalize(mean, dim=-1)
-        return nn.functional.pad(vectors, (0, self._looks)) if self._looks else vectors
-
-    def widened(self, looks: int) -> TextTower:
-        """The same tower for photos' embeddings that also say how they look: its vectors end in so many zeros."""
-        tower = copy.copy(self)
-        tower._looks, tower.dim = looks, self.dim - self._looks + looks
-        return tower
+        return nn.functional.normalize(mean, dim=-1)
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -93,6 +93,7 @@ def judge_variants(
         UsageError: no photo, or the bundle has no float32 variant that runs here.
         BundleError: the reference itself is broken.
     """
+    bundle.for_photos()
     not_run: dict[str, str] = {}
     reference, graphs, broken = _open(bundle, threads, not_run)
     vectors: dict[str, list[npt.NDArray[np.float32]]] = {variant.name: [] for variant, _ in graphs}

@@ -16,6 +16,8 @@ MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILES = 4096
 MAX_FILE_BYTES = 2 << 30  # ONNX files end at 2 GiB
 
+MAX_TILE_VALUES = 1 << 26  # values of a scene's tile, channels in and embedding out: 256 MiB
+
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -108,6 +110,59 @@ class LicenceEntry(Record, frozen=True):
     file: str
 
 
+class SceneModality(Record, frozen=True):
+    """One sensor of a scene: C channels in ``unit``; wavelengths in nm, one a channel, or none (heights).
+
+    The graph takes it as ``name``, float32 (1, C, H, W), with ``name_valid``, float32 (1, 1, H, W), 1 where there is
+    data.
+    """
+
+    name: str
+    unit: Literal["reflectance", "radiance", "dn", "metres", "intensity"]
+    channels: int
+    wavelengths: list[float] = []
+
+
+class SceneVariant(Record, frozen=True):
+    """One graph of a scene encoder; ``figures`` were measured by the export."""
+
+    name: str
+    runtime: str
+    precision: str
+    file: str
+    figures: dict[str, float] = {}
+
+
+class SceneEncoder(Record, frozen=True):
+    """A fully convolutional encoder of rasters: unit vectors ``embedding``, float32 (1, D, H, W), one a pixel.
+
+    A pixel's embedding depends on the ``receptive_field`` pixels by as many around it; ``ground_sampling`` is the
+    metres a pixel that it was trained at.
+    """
+
+    modalities: list[SceneModality]
+    variants: list[SceneVariant]
+    receptive_field: int
+    ground_sampling: float | None = None
+
+    @property
+    def modality(self) -> str:
+        """What the bundle is for, as ``hyperspectral+lidar``."""
+        return "+".join(modality.name for modality in self.modalities)
+
+    def inputs(self) -> list[TensorSpec]:
+        """What every graph asks for."""
+        return [
+            TensorSpec(name, "float32", [1, channels, None, None])
+            for modality in self.modalities
+            for name, channels in ((modality.name, modality.channels), (f"{modality.name}_valid", 1))
+        ]
+
+    def output(self, dim: int) -> TensorSpec:
+        """What every graph gives."""
+        return TensorSpec("embedding", "float32", [1, dim, None, None])
+
+
 class Manifest(Record, frozen=True):
     """Everything that a reader must know before it opens any other file of the bundle."""
 
@@ -130,6 +185,7 @@ class Manifest(Record, frozen=True):
     reference: str = ""
     threshold: float | None = None
     unknown: float | None = None
+    scene: SceneEncoder | None = None
 
     def check(self) -> None:
         """Hold the rules that types alone cannot say.
@@ -157,9 +213,12 @@ class Manifest(Record, frozen=True):
             _require(0 <= self.facts.share <= 1, f"gives facts the share {self.facts.share}; accepted: 0 to 1")
             used += [self.facts.file, self.facts.symptoms]
         used += [self.reference] if self.reference else []
+        used += [variant.file for variant in self.scene.variants] if self.scene is not None else []
         for path in used:
             _require(path in paths, f"uses {path!r}, which it does not list under files")
-        _require(len(self.image) > 0, "has no image encoder")
+        if self.scene is not None:
+            self._check_scene(self.scene)
+        _require(len(self.image) > 0 or self.scene is not None, "has no image encoder")
         _unique("image variants", [variant.name for variant in self.image])
         _unique("packs", [pack.name for pack in self.packs])
         _require(1 <= self.embedding_dim <= 16384, f"gives embedding_dim {self.embedding_dim}; accepted: 1 to 16384")
@@ -175,10 +234,30 @@ class Manifest(Record, frozen=True):
             bad = [template for template in self.text.templates if template.count("{}") != 1]
             _require(not bad and bool(self.text.templates), "needs templates that hold {} once each")
 
+    def _check_scene(self, scene: SceneEncoder) -> None:
+        _require(not self.image and not self.reference, "is for photos and for scenes; accepted: one of them")
+        _require(1 <= len(scene.modalities) <= 8, f"gives a scene {len(scene.modalities)} modalities; accepted: 1 to 8")
+        _require(len(scene.variants) > 0, "has no scene encoder")
+        _unique("scene variants", [variant.name for variant in scene.variants])
+        _unique("modalities and their masks", [spec.name for spec in scene.inputs()])
+        for modality in scene.modalities:
+            what, waves = f"gives {modality.name}", modality.wavelengths
+            _require(1 <= modality.channels <= 4096, f"{what} {modality.channels} channels; accepted: 1 to 4096")
+            _require(len(waves) in (0, modality.channels), f"{what} {len(waves)} wavelengths; accepted: one a channel")
+            for wave in waves:
+                _require(100 <= wave <= 50_000, f"{what} the wavelength {wave:g}; accepted: 100 to 50,000 nm")
+        field, sampling, side = scene.receptive_field, scene.ground_sampling, self.preprocessing.size
+        _require(1 <= field <= 255 and field % 2 == 1, f"gives receptive_field {field}; accepted: 1 to 255, odd")
+        _require(side > field, f"gives tiles of {side} pixels and receptive_field {field}; accepted: larger tiles")
+        _require(sampling is None or 0 < sampling <= 1e5, f"gives ground_sampling {sampling}; accepted: 0 to 100 km")
+        values = side * side * (sum(modality.channels for modality in scene.modalities) + self.embedding_dim)
+        _require(values <= MAX_TILE_VALUES, f"gives tiles of {values:,} values; accepted: up to {MAX_TILE_VALUES:,}")
+
     def _check_words(self) -> None:
         """What is printed for people must not be able to steer their terminal."""
         words = [self.name, self.version, self.description, *self.sources.values()]
         words += [pack.title for pack in self.packs] + [variant.precision for variant in self.image]
+        words += [variant.precision for variant in self.scene.variants] if self.scene is not None else []
         words += [word for licence in self.licences for word in (licence.spdx, licence.covers)]
         words += self.text.templates if self.text is not None else []
         for word in words:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BundleError, BundleFault, LabelError
+from ..errors import BundleError, BundleFault, LabelError, UsageError
 from ..imaging.preprocess import PREPROCESSING_VERSION, preprocessing_id
 from ..labels.pack import LabelPack
-from .manifest import MAX_MANIFEST_BYTES, Manifest, PackEntry, parse_manifest
+from .manifest import MAX_MANIFEST_BYTES, Manifest, PackEntry, SceneEncoder, parse_manifest
 from .storage import open_storage
 
 if TYPE_CHECKING:
@@ -90,6 +91,35 @@ class Bundle:
             raise BundleError(BundleFault.HASH_MISMATCH, message)
         return data
 
+    def for_photos(self) -> None:
+        """Refuse a bundle that knows scenes and no photos.
+
+        Raises:
+            UsageError: saying which command does.
+
+        Example:
+            >>> Bundle.open().for_photos()
+        """
+        scene = self.manifest.scene
+        if scene is not None:
+            message = f"the bundle {self.manifest.name} is for scenes ({scene.modality}), not for photos"
+            raise UsageError(f"{message}: agriclip-edge classify-scene takes it")
+
+    def for_scenes(self) -> SceneEncoder:
+        """The scene encoder's entry.
+
+        Raises:
+            UsageError: the bundle knows photos and no scenes.
+
+        Example:
+            >>> Bundle.open("tests/data/scene/bundle").for_scenes().modality
+            'hyperspectral+lidar'
+        """
+        if self.manifest.scene is None:
+            message = f"the bundle {self.manifest.name} is for photos; accepted with --bundle: one for scenes"
+            raise UsageError(f"{message}, as python -m export scene makes it")
+        return self.manifest.scene
+
     def unlisted(self) -> list[str]:
         """Files that lie in the bundle without being in the manifest; nothing ever reads them."""
         return [path for path in self._storage.paths() if path != "bundle.json" and path not in self._files]
@@ -105,7 +135,10 @@ class Bundle:
 
     @cached_property
     def preprocessing_id(self) -> str:
-        """sha256 of the preprocessing that the image encoder was made with."""
+        """sha256 of the preprocessing that the image encoder was made with, or of the channels that a scene's takes."""
+        if self.manifest.scene is not None:
+            parts = [[m.name, m.unit, m.channels, m.wavelengths] for m in self.manifest.scene.modalities]
+            return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return preprocessing_id(self.manifest.preprocessing.size)
 
     @cached_property
@@ -149,8 +182,10 @@ class Bundle:
 
     @cached_property
     def image_encoder_id(self) -> str:
-        """sha256 that names the feature space of photos: all image graphs together."""
-        parts = sorted({self._files[variant.file].sha256 for variant in self.manifest.image})
+        """sha256 that names the feature space of photos, or of scenes: all their graphs together."""
+        scene = self.manifest.scene
+        graphs = [variant.file for variant in (scene.variants if scene is not None else self.manifest.image)]
+        parts = sorted({self._files[path].sha256 for path in graphs})
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def pack(self, name: str) -> LabelPack:

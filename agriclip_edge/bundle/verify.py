@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import BundleError, BundleFault, RuntimeUnavailable
+from .manifest import SceneEncoder
 from .reader import Bundle
 
 
@@ -54,6 +55,8 @@ def verify_bundle(path: str | os.PathLike[str] | None = None) -> Iterator[str]:
             continue
         check_unit(graph.run({variant.input.name: pictures}), dim, f"image encoder {variant.name}")
         yield f"image     {variant.name} runs and gives unit vectors of {dim} values"
+    if manifest.scene is not None:
+        yield from _verify_scene(bundle, manifest.scene)
     if manifest.text is not None:
         TextEncoder(bundle).embed(["a leaf", "a cow"])  # holds its vectors to be unit vectors
         yield f"text      runs and gives unit vectors of {dim} values"
@@ -67,3 +70,22 @@ def verify_bundle(path: str | os.PathLike[str] | None = None) -> Iterator[str]:
             message = f"pack {pack.name} holds {found} labels; bundle.json says {pack.labels}"
             raise BundleError(BundleFault.PACK_INVALID, message)
     yield f"packs     {len(manifest.packs)} belong to this bundle's text encoder and preprocessing"
+
+
+def _verify_scene(bundle: Bundle, scene: SceneEncoder) -> Iterator[str]:
+    """Run every scene encoder on one small tile, whole and with each modality alone."""
+    from ..scene.model import SceneModel
+
+    side = scene.receptive_field + 2
+    tile = {m.name: np.ones((side, side, m.channels), np.float32) for m in scene.modalities}
+    seen = {name: np.ones((side, side), np.bool_) for name in tile}
+    for variant in scene.variants:
+        try:
+            model = SceneModel(bundle, runtime=variant.name)
+        except RuntimeUnavailable as reason:
+            yield f"scene     {variant.name} was not run: {reason}"
+            continue
+        model.embed(tile, seen)
+        for name in tile:
+            model.embed({name: tile[name]}, {name: seen[name]})
+        yield f"scene     {variant.name} runs and gives unit vectors of {bundle.manifest.embedding_dim} values"

@@ -9,7 +9,7 @@ import click
 import typer
 
 from .. import __version__
-from . import bench, classify, doctor, drift, embed, inspection, packs, prepare, teach
+from . import bench, classify, doctor, drift, embed, inspection, packs, prepare, scene, teach
 from .exits import DONE, INTERRUPTED, WRONG_USE, complain, guarded
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def _root(
 
 
 app.command("classify", epilog=classify.EXAMPLES)(classify.classify)
+app.command("classify-scene", epilog=scene.EXAMPLES)(scene.classify_scene)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("teach", epilog=teach.EXAMPLES)(teach.teach)
 app.command("drift", epilog=drift.EXAMPLES)(drift.drift)

@@ -73,6 +73,7 @@ def bench(
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"--output {output}: no such folder")
     opened = Bundle.open(bundle)
+    opened.for_photos()
     with progress(steps(opened, cores, sizes), "steps") as step:
         report = measure(opened, cores, sizes, seconds, step)
     text = _write(report, form or _form_of(output))

@@ -47,6 +47,7 @@ def drift(
     from ..files import atomic_write
 
     opened = Bundle.open(bundle)
+    opened.for_photos()
     reference = opened.reference
     if reference is None:
         raise UsageError(f"bundle {opened.manifest.name} has no reference statistics; export it again to get them")

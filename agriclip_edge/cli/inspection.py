@@ -13,6 +13,7 @@ from . import options
 from .exits import DONE, SOME_PHOTOS_FAILED, WRONG_USE, complain
 
 if TYPE_CHECKING:
+    from ..bundle.manifest import SceneEncoder
     from ..bundle.reader import Bundle
     from ..labels.pack import LabelPack
 
@@ -52,6 +53,8 @@ def info(
             variant.name: {"runtime": variant.runtime, "precision": variant.precision, "bytes": sizes[variant.file]}
             for variant in manifest.image
         },
+        "modality": manifest.scene.modality if manifest.scene is not None else "photo",
+        **({"scene": _scene(manifest.scene, sizes)} if manifest.scene is not None else {}),
         "text": {"bytes": sizes[manifest.text.file], "templates": manifest.text.templates} if manifest.text else None,
         "packs": {entry.name: {"title": entry.title, "labels": entry.labels} for entry in manifest.packs},
         "licences": {licence.covers: licence.spdx for licence in manifest.licences},
@@ -63,7 +66,15 @@ def info(
     typer.echo(f"  at        {facts['path']}")
     typer.echo(f"  sha256    {facts['sha256']}")
     typer.echo(f"  size      {facts['bytes'] / 1e6:.1f} MB in {len(sizes)} files")
-    typer.echo(f"  photos    {facts['input_size']}×{facts['input_size']} pixels to {facts['embedding_dim']} values")
+    size, dim = facts["input_size"], facts["embedding_dim"]
+    if manifest.scene is None:
+        typer.echo(f"  photos    {size}×{size} pixels to {dim} values")
+    else:
+        typer.echo(f"  scenes    {facts['modality']} in tiles of {size}×{size} pixels, {dim} values a pixel")
+        for name, modality in facts["scene"]["modalities"].items():
+            typer.echo(f"  modality  {name}: {modality['channels']} channels, {modality['said']}")
+        for name, variant in facts["scene"]["variants"].items():
+            typer.echo(f"  scene     {name}: {variant['precision']} for {variant['runtime']}, {_megabytes(variant)}")
     for name, variant in facts["image"].items():
         typer.echo(f"  image     {name}: {variant['precision']} for {variant['runtime']}, {_megabytes(variant)}")
     if facts["text"] is not None:
@@ -73,6 +84,26 @@ def info(
     for covers, spdx in facts["licences"].items():
         typer.echo(f"  licence   {spdx}: {covers}")
     return DONE
+
+
+def _scene(scene: SceneEncoder, sizes: dict[str, int]) -> dict[str, Any]:
+    """The facts of a scene encoder."""
+    modalities: dict[str, dict[str, Any]] = {}
+    for modality in scene.modalities:
+        waves = modality.wavelengths
+        said = f"{modality.unit}, {min(waves):g} to {max(waves):g} nm" if waves else modality.unit
+        modalities[modality.name] = {
+            "unit": modality.unit, "channels": modality.channels, "wavelengths": waves, "said": said
+        }  # fmt: skip
+    return {
+        "modalities": modalities,
+        "receptive_field": scene.receptive_field,
+        "ground_sampling": scene.ground_sampling,
+        "variants": {
+            variant.name: {"runtime": variant.runtime, "precision": variant.precision, "bytes": sizes[variant.file]}
+            for variant in scene.variants
+        },
+    }
 
 
 def _megabytes(part: dict[str, Any]) -> str:

@@ -55,6 +55,7 @@ def prepare(
     from ..runtimes.tensorrt_api import version
 
     opened = Bundle.open(bundle)
+    opened.for_photos()
     variants = [variant for variant in opened.manifest.image if variant.runtime == "tensorrt"]
     chosen = [variant for variant in variants if variant.precision == precision.value]
     if not chosen:

@@ -80,6 +80,7 @@ def teach(
     if label is not None and not photos:
         raise UsageError(f"no photo of {label!r}; accepted: at least one, five do")
     opened = Bundle.open(bundle)
+    opened.for_photos()
     teaching = open_teaching(opened, pack, source)
     if label is not None:
         return _learn(opened, teaching, pack, label, photos or [], parent, threads, runtime)
@@ -134,7 +135,7 @@ def _embed(classifier: Classifier, photos: list[str]) -> tuple[npt.NDArray[np.fl
                 complain(f"{item.path}: {item.error}")
             else:
                 try:
-                    found.append(classifier.embed(item.path)[0])
+                    found.append(classifier.embed_views([item.path])[0])
                 except (PhotoError, RuntimeUnavailable) as error:
                     complain(f"{item.path}: {error}")
             advance()

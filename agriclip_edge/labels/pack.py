@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from unicodedata import category
 
 import msgspec
@@ -27,7 +27,8 @@ _MAX_HEADER_BYTES = 16 * MAX_MANIFEST_BYTES  # 60 bytes for each of a million la
 _UNWRITABLE = ("Cc", "Cs", "Co", "Zl", "Zp")  # zero-width joiners (Cf) belong to Persian and Indic words
 _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they would turn the text around them
 LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$"
-_NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
+Form = TypeVar("Form", bound=msgspec.Struct)
+NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -149,7 +150,7 @@ class LabelPack:
         Raises:
             BundleError: not a safetensors file, not a pack, wrong shapes or values.
         """
-        header = _read_header(data, where)
+        header = read_header(data, where, _Header, PACK_FORMAT, PACK_VERSION, MAX_PACK_BYTES)
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -184,10 +185,22 @@ class LabelPack:
             raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
 
 
-def _read_header(data: bytes, where: str) -> _Header:
-    """The pack's own header, out of the safetensors header, which is parsed here too for its duplicate keys."""
-    if len(data) > MAX_PACK_BYTES:
-        message = f"{where}: has {len(data):,} bytes; at most {MAX_PACK_BYTES:,} are accepted"
+def read_header(data: bytes, where: str, form: type[Form], key: str, version: int, most: int) -> Form:
+    """What a safetensors file of ours says of itself, out of its header, parsed here too for its duplicate keys.
+
+    Args:
+        data: the whole file.
+        where: how messages name it.
+        form: of the JSON in the metadata.
+        key: of the metadata.
+        version: that is accepted.
+        most: bytes of the file.
+
+    Raises:
+        BundleError: too large, no safetensors file, or not of this form and version.
+    """
+    if len(data) > most:
+        message = f"{where}: has {len(data):,} bytes; at most {most:,} are accepted"
         raise BundleError(BundleFault.TOO_LARGE, message)
     if len(data) < 8:
         raise BundleError(BundleFault.PACK_UNREADABLE, f"{where}: {len(data)} bytes are no safetensors file")
@@ -201,18 +214,18 @@ def _read_header(data: bytes, where: str) -> _Header:
         raise BundleError(BundleFault.TOO_LARGE, message)
     outer = parse_json(data[8 : 8 + length], f"{where}: header", BundleFault.PACK_UNREADABLE, _MAX_HEADER_BYTES)
     metadata = outer.get("__metadata__") if isinstance(outer, dict) else None
-    text = metadata.get(PACK_FORMAT) if isinstance(metadata, dict) else None
+    text = metadata.get(key) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
-        message = f"{where}: a safetensors file without the metadata key {PACK_FORMAT!r}: not a label pack"
+        message = f"{where}: a safetensors file without the metadata key {key!r}"
         raise BundleError(BundleFault.PACK_INVALID, message)
     raw = text.encode("utf-8", "surrogatepass")
     inner = parse_json(raw, f"{where}: metadata", BundleFault.PACK_INVALID, _MAX_HEADER_BYTES)
-    version = inner.get("version") if isinstance(inner, dict) else None
-    if isinstance(version, int) and version != PACK_VERSION:  # before its fields, which may be others
-        message = f"{where}: is of pack version {version}; accepted: {PACK_VERSION}"
+    found = inner.get("version") if isinstance(inner, dict) else None
+    if isinstance(found, int) and found != version:  # before its fields, which may be others
+        message = f"{where}: is of {key} version {found}; accepted: {version}"
         raise BundleError(BundleFault.FORMAT_UNSUPPORTED, message)
     try:
-        return msgspec.convert(inner, _Header, strict=True)
+        return msgspec.convert(inner, form, strict=True)
     except msgspec.ValidationError as error:
         raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
 
@@ -278,19 +291,20 @@ def _check(pack: LabelPack) -> None:
     if not np.isfinite(pack.embeddings).all():
         raise BundleError(BundleFault.PACK_VALUES, f"{where} holds NaN or infinite embeddings")
     norms = np.linalg.norm(pack.embeddings, axis=1)
-    if np.abs(norms - 1).max() > _NORM_TOLERANCE:
+    if np.abs(norms - 1).max() > NORM_TOLERANCE:
         message = f"{where} holds embeddings of length {norms.min():.3f} to {norms.max():.3f}; accepted: unit vectors"
         raise BundleError(BundleFault.PACK_VALUES, message)
     for what, named in (("centre", pack.centre), ("image encoder", pack.image_encoder)):
         if named and re.fullmatch(SHA256, named) is None:
             raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {named[:40]!r}; accepted: a sha256")
-    for what, value in (("temperature", pack.temperature), ("threshold", pack.threshold)):
-        if value is not None and not 0 < value < 1e3:
-            raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {value}; accepted: above 0, below 1000")
-    if pack.unknown is not None and not -1 <= pack.unknown <= 1:
-        raise BundleError(
-            BundleFault.PACK_INVALID, f"{where} gives unknown {pack.unknown}; accepted: -1 to 1, a cosine"
-        )
+    temperature, threshold, unknown = pack.temperature, pack.threshold, pack.unknown
+    for what, value, fits, accepted in (
+        ("temperature", temperature, temperature is None or 0 < temperature < 1e3, "above 0, below 1000"),
+        ("threshold", threshold, threshold is None or 0 < threshold <= 1, "above 0, at most 1"),
+        ("unknown", unknown, unknown is None or -1 <= unknown <= 1, "-1 to 1, a cosine"),
+    ):
+        if not fits:
+            raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {value}; accepted: {accepted}")
 
 
 def merge(packs: Sequence[LabelPack]) -> LabelPack:

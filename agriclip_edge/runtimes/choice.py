@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -26,9 +26,10 @@ from .engines import PREPARE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..bundle.manifest import Variant
+    from ..bundle.manifest import SceneVariant, Variant
     from ..bundle.reader import Bundle
 
+V = TypeVar("V", "Variant", "SceneVariant")
 _ROUNDS = 7  # timed runs of each variant, in turn, after a warm-up
 _GAIN = 1.1  # a later variant must be this much faster than an earlier one: noise must not choose
 _REMEMBERED = 64  # choices kept on disk
@@ -129,6 +130,7 @@ def _opened(
 
 
 def _asked_for(bundle: Bundle, runtime: str | None) -> list[Variant]:
+    bundle.for_photos()
     variants = bundle.manifest.image
     chosen = [variant for variant in variants if runtime in (None, variant.runtime, variant.name)]
     if not chosen:
@@ -137,7 +139,7 @@ def _asked_for(bundle: Bundle, runtime: str | None) -> list[Variant]:
     return chosen
 
 
-def sift(variants: list[Variant], passed_over: dict[str, str]) -> list[Variant]:
+def sift(variants: list[V], passed_over: dict[str, str]) -> list[V]:
     """Variants that can run on this CPU; why the others cannot goes into ``passed_over``, by their names."""
     usable = []
     for variant in variants:

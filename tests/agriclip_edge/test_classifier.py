@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -435,6 +436,21 @@ def test_an_answer_is_a_label_or_none_of_these_by_the_packs_own_numbers(tiny_bun
         assert together.verdict is not None
         assert (together.verdict.kind, together.verdict.reason) == ("none", reason)
     assert next(classifier.classify_many(["no-such-file.jpg"])).verdict is None
+
+
+def test_typed_labels_take_the_bundles_least_cosine_where_it_is_of_their_kind(tiny_bundle: Path) -> None:
+    bundle = agriclip_edge.Bundle.open(tiny_bundle)
+    plain = agriclip_edge.load(bundle, labels=["red apple", "yellow banana"])
+    best = plain.classify(photo()).best
+    assert best is not None
+    bundle.manifest = msgspec.structs.replace(bundle.manifest, unknown=min(1.0, best.cosine + 1e-3))
+    classifier = agriclip_edge.load(bundle, labels=["red apple", "yellow banana"])
+    found = classifier.classify(photo()).verdict
+    assert found is not None and found.kind == "none" and classifier.classify(photo()).predictions
+    taught = replace(classifier.pack, image_encoder=bundle.image_encoder_id)  # cosines to photos: another kind
+    classifier.use(taught)
+    found = classifier.classify(photo()).verdict
+    assert found is not None and found.kind == "label"
 
 
 def test_a_higher_least_confidence_makes_an_answer_unsure(classifier: Classifier) -> None:

@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 import agriclip_edge
 from agriclip_edge import Bundle, BundleError, BundleFault, Label, LabelError, UsageError
+from agriclip_edge.imaging.preprocess import preprocess
 from agriclip_edge.labels.store import PackStore
-from agriclip_edge.teaching import MAX_PHOTOS, Lesson, Teaching, TeachingStore, from_bytes, open_teaching, to_bytes
+from agriclip_edge.teaching import (
+    MAX_PHOTOS,
+    Lesson,
+    Teaching,
+    TeachingStore,
+    from_bytes,
+    open_teaching,
+    to_bytes,
+    views_of,
+)
 
 
 def unit(rows: int, seed: int = 0) -> np.ndarray:
@@ -51,6 +61,40 @@ def test_a_taught_label_is_answered_and_the_others_still_are(tiny_bundle: Path) 
     assert classifier.pack.temperature is not None
     with pytest.raises(UsageError, match="no photo to teach by"):
         classifier.teach("plum", [])
+
+
+def test_a_photo_is_embedded_with_its_middle_and_their_mirror_images(tiny_bundle: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle)
+    photo = np.random.default_rng(0).integers(0, 255, (60, 40, 3), dtype=np.uint8)
+    square = preprocess(photo, classifier.bundle.manifest.preprocessing.size)
+    views = views_of(square)
+    assert views.shape == (4, *square.shape) and views.dtype == np.uint8
+    assert np.array_equal(views[0], square) and np.array_equal(views[1], square[:, ::-1])
+    assert np.array_equal(views[3], views[2][:, ::-1]) and not np.array_equal(views[2], square)
+    mean = classifier.embed(views).mean(axis=0)
+    vectors = classifier.embed_views([photo, photo[:, ::-1].copy()])
+    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_pack_of_ones_own_is_taught_by_name(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGRICLIP_EDGE_HOME", str(tmp_path))
+    classifier = agriclip_edge.load(tiny_bundle)
+    taught = classifier.teach("plum", noisy((150, 20, 160), 5), pack="fruit-colour")
+    assert classifier.pack is taught.pack and taught.pack.labels[-1] == Label("plum")
+    assert classifier.use_packs("fruit-colour").to_bytes() == taught.pack.to_bytes()
+    assert Bundle.open(tiny_bundle).pack("fruit-colour").labels == taught.pack.labels[:-1]
+    again = agriclip_edge.load(tiny_bundle).teach("plum", noisy((140, 30, 150), 3), pack="fruit-colour")
+    assert [len(lesson.photos) for lesson in again.teaching.lessons] == [5, 3]
+    first = agriclip_edge.load(tiny_bundle).teach("plum", noisy((150, 20, 160), 2), pack="mine")
+    assert [label.text for label in first.pack.labels] == ["plum"]
+    with pytest.raises(LabelError, match="name"):
+        classifier.teach("plum", noisy((150, 20, 160), 1), pack="../mine")
+    assert sorted(path.name for path in (tmp_path / "packs").iterdir()) == [
+        "fruit-colour.lessons", "fruit-colour.safetensors", "mine.lessons", "mine.safetensors",
+    ]  # fmt: skip
 
 
 def test_lessons_outlive_a_file(bundle: Bundle, teaching: Teaching) -> None:

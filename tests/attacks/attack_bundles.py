@@ -44,6 +44,7 @@ def bundles() -> list[Attack]:
         *_vocabularies(),
         *_facts(),
         *_reference(),
+        *_scenes(),
     ]
 
 
@@ -168,6 +169,14 @@ def _manifests_invalid() -> list[Attack]:
     return [
         Attack("temperature-overflow", "temperature 1e999, infinite for a reader", "manifest-invalid",
                "gives temperature inf", bundle_zip(overflow, files)),
+        made("threshold-zero", "a threshold that every answer reaches", "gives threshold 0",
+             lambda m: m.update(threshold=0)),
+        made("threshold-over", "a confidence that nothing reaches", "gives threshold 1.5",
+             lambda m: m.update(threshold=1.5)),
+        made("unknown-under", "a cosine below -1", "gives unknown -1.5", lambda m: m.update(unknown=-1.5)),
+        Attack("unknown-overflow", "a least cosine of 1e999, infinite for a reader", "manifest-invalid",
+               "gives unknown inf",
+               bundle_zip(overflow.replace(b"1e999", b'0.1, "unknown": 1e999'), files)),
         made("format-other", "another format", "is of format 'agriclip-model'",
              lambda m: m.update(format="agriclip-model"), odd),
         made("format-long", "a format of 30,000 characters, to fill the log", "is of format 'aaaaaaaa",
@@ -363,4 +372,45 @@ def _reference() -> list[Attack]:
         made("not-safetensors", "statistics that are text", "not a safetensors file", b"statistics\n"),
         made("pack", "a label pack in place of statistics", "holds ['embeddings']; accepted: centres",
              tiny_files()[PACK]),
+    ]  # fmt: skip
+
+
+def _scenes() -> list[Attack]:
+    heights = {"name": "lidar", "unit": "metres", "channels": 1}
+    bands = {"name": "hyperspectral", "unit": "reflectance", "channels": 2, "wavelengths": [550.0, 660.0]}
+    graph = {"name": "float", "runtime": "onnxruntime", "precision": "fp32", "file": IMAGE}
+
+    def made(name: str, says: str, message: str, fault: str = "manifest-invalid", /, **changes: Any) -> Attack:
+        tiny, image = tiny_manifest(), changes.pop("image", [])
+        sound = {"modalities": [bands, heights], "variants": [graph], "receptive_field": 5}
+        document = {**tiny, "image": image, "scene": {**sound, **changes}}
+        files = tiny_files()
+        return Attack(f"scene-{name}", says, fault, message, bundle_zip(described(document, files), files))
+
+    return [
+        made("and-photos", "a bundle for photos and for scenes", "is for photos and for scenes",
+             image=tiny_manifest()["image"]),
+        made("none", "a scene without an encoder", "has no scene encoder", variants=[]),
+        made("modalities-none", "a scene of nothing", "gives a scene 0 modalities", modalities=[]),
+        made("modalities-alike", "a modality with the name of another's mask", "and their masks alike",
+             modalities=[bands, {**heights, "name": "hyperspectral_valid"}]),
+        made("modality-climbs", "a modality named ../../evil", "names modalities and their masks '../../evil'",
+             modalities=[{**heights, "name": "../../evil"}]),
+        made("unit", "a unit that there is not", "Invalid enum value 'furlongs'",
+             modalities=[{**heights, "unit": "furlongs"}]),
+        made("channels-huge", "2,000,000,000 channels", "gives lidar 2000000000 channels",
+             modalities=[{**heights, "channels": 2_000_000_000}]),
+        made("wavelengths-many", "more wavelengths than channels", "gives hyperspectral 3 wavelengths",
+             modalities=[{**bands, "wavelengths": [1.0, 2.0, 3.0]}]),
+        made("wavelength-huge", "a wavelength of 1e300 nm", "gives hyperspectral the wavelength 1e+300",
+             modalities=[{**bands, "wavelengths": [550.0, 1e300]}]),
+        made("field-even", "a receptive field of 4 pixels", "gives receptive_field 4", receptive_field=4),
+        made("field-wide", "margins that leave nothing of a tile", "accepted: larger tiles", receptive_field=255),
+        made("sampling", "pixels of -1 m", "gives ground_sampling -1", ground_sampling=-1.0),
+        made("file", "an encoder that is not listed", "uses 'scene/other.onnx'",
+             variants=[{**graph, "file": "scene/other.onnx"}]),
+        made("field-unknown", "a field that version 1 does not have", "unknown field `provider_library`",
+             provider_library="x"),
+        made("precision-control", "a precision that clears the terminal", "holds control characters",
+             variants=[{**graph, "precision": "\x1b[2Jfp32"}]),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Write every attack of this folder: broken and hostile bundles and packs, derived from ``tests/data/tiny_bundle``.
+"""Write every attack of this folder: broken and hostile bundles, packs and lessons, of ``tests/data/tiny_bundle``.
 
     python tests/attacks/make_attacks.py
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from attack_bundles import bundles
 from attack_graphs import graphs
+from attack_lessons import lessons
 from attack_packs import packs
 from attack_tools import Attack
 
@@ -26,7 +27,11 @@ def everything() -> dict[str, bytes]:
     written: dict[str, bytes] = {}
     expected: dict[str, dict[str, object]] = {}
     tables = []
-    for folder, suffix, attacks in (("bundles", "zip", [*bundles(), *graphs()]), ("packs", "safetensors", packs())):
+    for folder, suffix, attacks in (
+        ("bundles", "zip", [*bundles(), *graphs()]),
+        ("packs", "safetensors", packs()),
+        ("lessons", "lessons", lessons()),
+    ):
         rows = []
         for attack in attacks:
             path = f"{folder}/{attack.name}.{suffix}"
@@ -58,7 +63,7 @@ def _cell(text: str) -> str:
 def main() -> None:
     """Write them all anew; what is no attack any more goes."""
     written = everything()
-    for folder in ("bundles", "packs"):
+    for folder in ("bundles", "packs", "lessons"):
         shutil.rmtree(HERE / folder, ignore_errors=True)
     for path, data in written.items():
         (HERE / path).parent.mkdir(exist_ok=True)

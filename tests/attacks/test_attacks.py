@@ -26,12 +26,14 @@ import agriclip_edge
 from agriclip_edge import Bundle, BundleError, BundleFault, LabelPack
 from agriclip_edge.bundle.verify import verify_bundle
 from agriclip_edge.labels.store import read_pack_file
+from agriclip_edge.teaching import read_lessons
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TINY = ROOT / "tests" / "data" / "tiny_bundle"
 PHOTO = ROOT / "examples" / "photos" / "cow.jpg"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
+KINDS = ("bundles", "packs", "lessons")
 STEPS = ("open", "load", "labels", "photo", "verify")
 MOST_MEMORY = 32 << 20  # bytes that refusing any one attack may take
 
@@ -60,7 +62,7 @@ def cases(folder: str) -> list[Case]:
     ]
 
 
-BUNDLES, PACKS = cases("bundles/"), cases("packs/")
+BUNDLES, PACKS, LESSONS = cases("bundles/"), cases("packs/"), cases("lessons/")
 FOLDERS = [case for case in BUNDLES if not case.zip_only]
 
 
@@ -131,9 +133,10 @@ def test_every_fault_is_provoked() -> None:
 
 
 def test_the_committed_files_are_those_of_the_table() -> None:
-    committed = {path.relative_to(HERE).as_posix() for kind in ("bundles", "packs") for path in (HERE / kind).iterdir()}
+    committed = {path.relative_to(HERE).as_posix() for kind in KINDS for path in (HERE / kind).iterdir()}
     assert committed == set(EXPECTED)
-    listed = re.findall(r"^\| `((?:bundles|packs)/[^`]+)` \|", (HERE / "README.md").read_text("utf-8"), flags=re.M)
+    page = (HERE / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| `((?:bundles|packs|lessons)/[^`]+)` \|", page, flags=re.M)
     assert sorted(listed) == sorted(EXPECTED)
 
 
@@ -200,6 +203,13 @@ def test_the_command_line_refuses_a_pack(case: Case, cli: Callable[..., Any], tm
     assert found.out == b""
 
 
+@each(LESSONS)
+def test_lessons_are_refused(case: Case, cli: Callable[..., Any], tmp_path: Path) -> None:
+    refused(lambda: read_lessons(case.path, Bundle.open(TINY)), case.fault, case.message)
+    one_line(cli("teach", "--import", case.path, "--pack", "fruit-colour"), case.fault, case.message)
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_classifier_keeps_its_labels_when_a_pack_is_refused() -> None:
     classifier = agriclip_edge.load(TINY)
     labels = classifier.pack.labels
@@ -235,6 +245,7 @@ from pathlib import Path
 photo, tiny, *paths = sys.argv[1:]
 import agriclip_edge
 from agriclip_edge.bundle.verify import verify_bundle
+from agriclip_edge.teaching import read_lessons
 
 agriclip_edge.load(tiny, labels=["red apple"]).classify(photo)
 for line in verify_bundle(tiny):
@@ -256,12 +267,17 @@ def memory(key):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(key)) << 10
 
+READ = {
+    ".safetensors": lambda path: agriclip_edge.load(tiny, packs=[path]),
+    ".lessons": lambda path: read_lessons(Path(path), agriclip_edge.Bundle.open(tiny)),
+    ".zip": lambda path: list(verify_bundle(path)),
+}
 grown = {}
 for path in paths:
     before = memory("VmHWM")
     for action in (
-        lambda: agriclip_edge.load(tiny, packs=[path]) if path.endswith(".safetensors") else list(verify_bundle(path)),
-        lambda: agriclip_edge.load(tiny if path.endswith(".safetensors") else path, labels=["red apple"]),
+        lambda: READ[Path(path).suffix](path),
+        lambda: agriclip_edge.load(path if Path(path).suffix in ("", ".zip") else tiny, labels=["red apple"]),
     ):
         try:
             action()
@@ -282,7 +298,7 @@ def measured(paths: list[Path]) -> tuple[dict[str, int], list[list[str]]]:
 
 
 def test_refusing_takes_little_memory_and_changes_nothing() -> None:
-    grown, changes = measured([case.path for case in BUNDLES + PACKS])
+    grown, changes = measured([case.path for case in BUNDLES + PACKS + LESSONS])
     assert changes == []
     assert len(grown) == len(EXPECTED)
     assert {path: size for path, size in grown.items() if size > MOST_MEMORY} == {}

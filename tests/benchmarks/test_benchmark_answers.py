@@ -9,12 +9,12 @@ from test_benchmark_accuracy import FRUIT, WATER, write_task
 from benchmarks.answers import RELIABILITY, RISK, AnswersConfig, measure
 from benchmarks.answers_picture import render_coverage_risk, render_reliability
 
-CONFIG = AnswersConfig(every=1)
+CONFIG = AnswersConfig(typed=(("alive-plus", "val"), ("downstream", "val")), every=1)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for name in ("alive-mini", "alive-plus"):
+    for name in ("alive-mini", "alive-plus", "downstream"):
         root = tmp_path / name
         root.mkdir()
         tasks = [write_task(root, "fruit-colour", FRUIT), write_task(root, "water", WATER)]
@@ -33,6 +33,9 @@ def test_every_figure_is_there_and_possible(data: Path, tiny_bundle: Path) -> No
     assert measured.samples["auroc_int8"][0] == packs.rows[-1][4]
     assert sum(row[2] for row in tables[RELIABILITY].rows) == 10
     assert tables[RISK].rows[-1] == (1.0, pytest.approx(1 - packs.rows[0][5] * 0.7 - packs.rows[1][5] * 0.3))
+    for kind in ("typed", "unseen"):
+        assert measured.samples[f"lost_{kind}"] == (0,)  # the tiny bundle has no least cosine
+        assert 0 <= measured.samples[f"auroc_{kind}"][0] <= 1
     spoilt = {row[0]: row[2:] for row in measured.details[-1].rows}
     assert spoilt["an eighth of the light"][0] > spoilt["as they are"][0]
 

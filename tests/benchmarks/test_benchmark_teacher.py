@@ -38,7 +38,7 @@ def measured(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         TextTower(folder / "text"),
         store,
         lambda done, total, text: steps.append(text),
-        facts.FactsConfig(collections=("one", "two")),
+        facts.FactsConfig(collections=("one", "two"), looks=6),
     )
     return found, steps
 
@@ -48,7 +48,8 @@ def test_names_and_facts_are_compared_with_every_task_left_out(measured: tuple[o
     assert steps == ["fruit", "cover", "more-fruit", "more-cover", "done"]
     (table,) = found.details
     assert [row[:2] for row in table.rows] == [
-        (taught, shown) for taught in ("names", "names and facts") for shown in ("names", "names and facts")
+        *((taught, shown) for taught in ("names", "names and facts") for shown in ("names", "names and facts")),
+        ("names and facts", "names, facts and looks"),
     ]
     assert table.rows[0][3] == "–" and all(0 <= row[2] <= 100 for row in table.rows)
     gain = found.samples["facts_gain_points"][0]

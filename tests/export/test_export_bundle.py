@@ -9,22 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from agriclip_edge import load
 from agriclip_edge.bundle.reader import Bundle
 from agriclip_edge.bundle.verify import verify_bundle
 from agriclip_edge.errors import LabelError, UsageError
-from export.bundle import BundleConfig, export_bundle
+from export.bundle import BundleConfig, export_bundle, with_trust
 from export.cli import main
 from export.parity import GateError
 from export.taxonomy import Parents, read_parents
 from export.text_encoder import export_text_encoder
 from export.variants import choose
-from training.answers import Trust, judge_answers
+from training.answers import Trust, TypedFigures, judge_answers
 from training.captions import FACTS, read_facts
+from training.checkpoint import write_checkpoint
 from training.data import read_collection, read_photos
-from training.evaluate import evaluate
-from training.results import read_results
+from training.encoder import MODEL, load_tower, vectors_of
+from training.evaluate import embed_photos, evaluate
+from training.fit import embedder
+from training.image_tower import ImageTower
+from training.looks import fit_words
+from training.results import judge_run, read_results
 from training.text_tower import TextTower
 
 PLAIN = BundleConfig("made", "3", "made by a test", choose(["cpu-float"]), answers=60)
@@ -70,12 +76,64 @@ def fitted(bundle: Path, run: Path) -> Trust:
     return judge_answers(cosines, photos.task, photos.label, [t.name for t in collection.tasks], collection.rows)
 
 
+@pytest.fixture(scope="module")
+def of_looks(run: Path, text_tower: TextTower, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, whose embeddings also say how photos look, and whose words know it of its classes."""
+    root = tmp_path_factory.mktemp("looks")
+    shutil.copytree(run.parent / "alive-mini", root / "alive-mini")
+    tower, description = load_tower(run)
+    collection = read_collection(root / "alive-mini")
+    torch.manual_seed(3)
+    wide = ImageTower(tower.dim, "test_efficientnet", 6).eval()
+    wide.backbone.load_state_dict(tower.backbone.state_dict())
+    with torch.no_grad():
+        for own, known in zip(wide.head.parameters(), tower.head.parameters()):
+            own[: tower.dim] = known
+    labels = torch.from_numpy(vectors_of(description["config"], text_tower, collection))
+    photos = read_photos(collection, "train")
+    looks = wide.looks_part(torch.from_numpy(embed_photos(embedder(wide, 32), photos)))
+    wide.words = fit_words(labels, torch.from_numpy(photos.label), looks, labels[:0], looks[:0])
+    description["config"]["looks"] = 6
+    write_checkpoint(root / "run" / MODEL, wide.state_dict(), description)
+    judge_run(root / "run", root, "alive-mini", "val", text_tower)
+    return root / "run"
+
+
+def test_looks_go_all_the_way_to_the_device(
+    of_looks: Path, run: Path, text_tower: TextTower, config: BundleConfig, tmp_path: Path
+) -> None:
+    export_bundle(of_looks, of_looks.parent, tmp_path / "bundle", text_tower, PARENTS, config)
+    classifier, (tower, description) = load(tmp_path / "bundle"), load_tower(of_looks)
+    assert classifier.bundle.manifest.embedding_dim == text_tower.dim + 6
+    collection = read_collection(of_looks.parent / "alive-mini")
+    exact = vectors_of(description["config"], text_tower, collection, tower.words)
+    packed = np.concatenate([classifier.bundle.pack(task.name).embeddings for task in collection.tasks])
+    assert (exact * packed).sum(axis=1).min() > 0.99  # INT8 of the text encoder's weights
+    classifier.use_labels(list(collection.labels[:2]))
+    typed = classifier.pack.embeddings
+    assert (typed * packed[:2]).sum(axis=1).min() > 0.99
+    photo = read_photos(collection, "val").rgb[0]
+    narrow, wide = load_tower(run)[0], classifier.embed([photo])[0]
+    own = embedder(narrow, 32)([photo])[0]
+    assert own @ wide[: text_tower.dim] * np.sqrt(2) > 0.999 and np.linalg.norm(wide) == pytest.approx(1, abs=1e-3)
+
+
 def test_its_manifest_tells_what_it_was_made_from(bundle: Path, run: Path) -> None:
     judged = read_results(run)[0]
     manifest = Bundle.open(bundle).manifest
     assert manifest.temperature == pytest.approx(fitted(bundle, run).temperature, rel=2e-3)  # packs are float16
     assert manifest.sources["checkpoint"] == judged.model
     assert manifest.image[0].figures["accuracy"] == pytest.approx(judged.table.mean, abs=1e-4)
+
+
+def test_its_manifest_takes_the_numbers_of_all_packs(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    typed = TypedFigures(unknown=0.123456, sets=9, error=0.1, auroc=0.9, lost=0.1, rejected=0.9)
+    trust = Trust((), {}, 0.0412345, 0.71239, np.zeros(0), np.zeros(0, bool), typed)
+    found = with_trust(manifest, trust)
+    assert (found.temperature, found.threshold, found.unknown) == (0.04123, 0.7124, 0.1235)
+    assert with_trust(manifest, replace(trust, typed=None)).unknown is None
+    assert manifest.unknown is None  # of two tasks: too few to judge label sets by
 
 
 def test_its_packs_come_from_its_own_text_encoder(bundle: Path) -> None:
@@ -152,6 +210,8 @@ def test_the_card_tells_accuracy_sources_and_limits(bundle: Path, run: Path) -> 
         "CC0-1.0",
         "## Limits",
         "## Calibration",
+        "## Field corruptions",
+        "| low resolution |",
         f"{Bundle.open(bundle).manifest.temperature:.4f}",
     ):
         assert words in card

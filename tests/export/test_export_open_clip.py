@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from export.open_clip_bundle import ClipConfig, export_open_clip, plan_packs
 from export.open_clip_graphs import export_image_tower
 from export.open_clip_model import open_model, standard_merges
 from export.parity import GateError
+from training.captions import FACTS, read_facts
 
 LABELS = "label,parent,synonyms\nmango leaf,leaf,\nmaize leaf with rust,leaf,corn leaf with rust\ncow,,\n"
 PROMPTS = ["a photo of a mango leaf.", "Maïs with RUST!", "a cow"]
@@ -136,6 +138,29 @@ def test_photos_of_any_shape_walk_as_open_clip_cuts_them(made: Callable[[str], M
     with torch.inference_mode():
         expected = model.model.encode_image(theirs(Image.fromarray(photo))[None], normalize=True).numpy()
     assert (model.photos(preprocess(photo, 32)[None]) * expected).sum() > 0.999
+
+
+def test_facts_are_embedded_by_the_models_own_text_tower(
+    made: Callable[[str], Made], labels: Path, tmp_path: Path
+) -> None:
+    model = made("tiny-vit")
+    for name in ("vocabulary", "sources", "library-plantation"):
+        shutil.copy(FACTS / f"{name}.toml", tmp_path)
+    config, output = ClipConfig(label_files=(labels,), library=tmp_path), tmp_path / "bundle"
+    said: list[str] = []
+    export_open_clip(str(model.config), str(model.weights), output, config, say=said.append)
+    opened = Bundle.open(output)
+    classes = list(read_facts(tmp_path).values())
+    assert opened.facts is not None and opened.facts.classes == tuple(classes)
+    assert any(f"on {len(classes):,} classes" in line for line in said)
+    assert f"facts on {len(classes):,} classes" in opened.read("card.md").decode()
+    expected = model.texts(list(classes[0].prompts)).mean(axis=0)
+    assert opened.facts.symptoms[0] @ expected / np.linalg.norm(expected) > 0.999
+    classifier = load(output)
+    known, plain = (classifier.build_pack(["frosty pod rot"], facts=facts) for facts in (True, False))
+    assert known.labels[0].facts == "cocoa pod with frosty pod rot" and plain.labels[0].facts == ""
+    assert not np.allclose(known.embeddings, plain.embeddings, atol=1e-3)
+    assert opened.pack(opened.manifest.packs[0].name).labels[0].facts == ""
 
 
 def test_both_towers_as_onnx_files(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from training import answers
 from training.answers import (
+    APART,
     FOLDS,
+    KEPT,
     auroc,
     calibration_error,
     chance_error,
@@ -18,6 +20,7 @@ from training.answers import (
     fit_threshold,
     folds,
     judge_answers,
+    judge_typed,
     reliability,
     selective_accuracy,
 )
@@ -53,24 +56,59 @@ def test_calibrated_photos_are_found_calibrated() -> None:
     assert calibration_error(trust.confidence, trust.right) < 1.6 * chance_error(trust.confidence)
 
 
-def test_no_photo_judges_a_fit_that_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    cosines, task, label = photos()
+def test_no_photo_judges_a_fit_that_it_made() -> None:
+    """Wrong labels of one fold change how the others are judged, and nothing of how it is judged itself."""
+    generator = np.random.default_rng(0)
+    label = np.tile([0, 1, 2, 3], EACH)  # neighbours have one place in their classes, so that a swap moves no fold
+    task, rows = label // 2, [[0, 1], [2, 3]]
+    cosines = np.where(label[:, np.newaxis] == np.arange(4), 0.6, 0.4) + generator.normal(0, 0.08, (len(label), 4))
     fold = folds(task, label)
-    seen: list[int] = []
-    real = answers.fit_pack
-
-    def spy(own: np.ndarray, place: np.ndarray, around: float) -> answers.PackFit:
-        seen.append(len(own))
-        return real(own, place, around)
-
-    monkeypatch.setattr(answers, "fit_pack", spy)
-    judge_answers(cosines, task, label, NAMES, ROWS)
-    of_pack = [int(((task == 0) & (fold != one)).sum()) for one in range(FOLDS)]
-    assert seen[: 1 + FOLDS] == [CLASSES * EACH, *of_pack]
-    assert max(of_pack) < CLASSES * EACH
     for number in np.unique(label):
         counts = np.bincount(fold[label == number], minlength=FOLDS)
         assert counts.max() - counts.min() <= 1
+    swapped = np.where(fold == 2, label ^ 1, label)
+    assert (folds(task, swapped) == fold).all()
+    right, wrong = (judge_answers(cosines, task, given, ["a", "b"], rows) for given in (label, swapped))
+    np.testing.assert_array_equal(right.confidence[fold == 2], wrong.confidence[fold == 2])
+    assert (right.right[fold == 2] != wrong.right[fold == 2]).all()
+    for other in {0, 1, 3, 4}:
+        assert (right.confidence[fold == other] > wrong.confidence[fold == other]).all()
+
+
+def typed_photos(nearness: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[list[int]]]:
+    """Photos of tasks of three labels each; a photo's cosine to its own label is its task's, to others 0.1."""
+    generator = np.random.default_rng(0)
+    rows = [list(range(3 * number, 3 * number + 3)) for number in range(len(nearness))]
+    label = np.repeat(np.arange(3 * len(nearness)), 20)
+    own = np.asarray(nearness)[label // 3, np.newaxis]
+    cosines = np.where(label[:, np.newaxis] == np.arange(3 * len(nearness)), own, 0.1)
+    return cosines + generator.normal(0, 0.04, cosines.shape), label // 3, label, rows
+
+
+def test_typed_labels_get_a_least_cosine_and_are_judged_by_other_tasks() -> None:
+    typed = judge_typed(*typed_photos([0.5] * 6))
+    assert typed is not None
+    assert 0.1 < typed.unknown < 0.5 and typed.sets > 100
+    assert typed.auroc > 0.999 and typed.lost < 0.01 and typed.error < 0.05
+    assert typed.rejected == pytest.approx(APART, abs=0.05)
+    assert typed == judge_typed(*typed_photos([0.5] * 6))
+    assert judge_typed(*typed_photos([0.5] * 3)) is None  # halves of one task each: no other photos
+
+
+def test_typed_labels_that_fitted_nothing_say_what_they_lose() -> None:
+    """Every second task's photos lie as far from their labels as others' do: the other half cannot know."""
+    typed = judge_typed(*typed_photos([0.5, 0.12] * 3))
+    assert typed is not None and typed.lost > 0.1
+    assert judge_typed(*typed_photos([0.12] * 6)).unknown < typed.unknown  # type: ignore[union-attr]
+
+
+def test_no_more_of_the_own_photos_are_lost_than_of_a_pack() -> None:
+    cosines, task, label, rows = typed_photos([0.14] * 6)
+    typed = judge_typed(cosines, task, label, rows)
+    assert typed is not None
+    best = cosines[np.arange(len(label)), label]
+    assert typed.unknown <= np.quantile(best, 1 - KEPT) + 0.05
+    assert typed.lost < 3 * (1 - KEPT)
 
 
 def test_few_right_answers_do_not_make_certain() -> None:

@@ -116,7 +116,7 @@ def test_wrong_input_ends_in_one_line_and_code_2(
 ) -> None:
     arguments = ["training", "evaluate", "--data", str(tmp_path), "--checkpoint", str(tmp_path)]
     monkeypatch.setattr("sys.argv", arguments)
-    monkeypatch.setattr("training.text_tower.minilm_folder", lambda: tmp_path)
+    monkeypatch.setenv("AGRICLIP_MINILM", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2

@@ -72,7 +72,7 @@ def test_a_run_is_judged_and_its_record_for_the_export_written(
     text = TextTower(tmp_path / "text")
     torch.manual_seed(0)
     train_encoder(data, run, config, ImageTower(text.dim, config.architecture), text, StatusLine(Console(quiet=True)))
-    monkeypatch.setattr("training.text_tower.minilm_folder", lambda: tmp_path / "text")
+    monkeypatch.setenv("AGRICLIP_MINILM", str(tmp_path / "text"))
     assert call("evaluate", "--data", data, "--checkpoint", run, "--split", "val")[0] == 0
     record = read_evaluation(run / "evaluation" / "evaluation-alive-mini-val-names.json")
     results = read_results(run)[0]

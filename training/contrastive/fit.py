@@ -17,6 +17,7 @@ from agriclip_edge.errors import UsageError
 
 from ..checkpoint import optimizer_tensors, prefixed, restore_optimizer, unprefixed
 from ..fit import rate_at
+from ..half import trusted
 from .config import ContrastiveConfig
 from .distributed import World
 from .lora import adapt, merged_state
@@ -88,9 +89,10 @@ class Fit:
         self._set_modes()
         images = batch.images.to(device)
         positives = positive_pairs(batch.labels, batch.captions, self.world.share(self.config.batch)).to(device)
-        if self.config.anchor > 0:
-            anchors = self._start_vectors(images) if anchors is None else anchors.to(device)
-        measured = self._backward(images, self._own_texts(batch), positives, anchors)
+        with trusted(device, self.config.bf16):
+            if self.config.anchor > 0:
+                anchors = self._start_vectors(images) if anchors is None else anchors.to(device)
+            measured = self._backward(images, self._own_texts(batch), positives, anchors)
         norm = nn.utils.clip_grad_norm_([p for _, p in self._trained()], self.config.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()

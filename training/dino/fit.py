@@ -21,6 +21,7 @@ from ..augment import augment
 from ..checkpoint import optimizer_tensors, prefixed, restore_optimizer, unprefixed
 from ..data import Indices
 from ..fit import embed_all
+from ..half import trusted
 from ..image_tower import ImageTower
 from .config import DinoConfig
 from .loss import ProjectionHead, centred_targets, sinkhorn_targets, view_loss
@@ -72,7 +73,9 @@ class DinoFit:
     def run(self) -> Iterator[dict[str, float]]:
         """Take the steps that are left; yields what each one measured."""
         for batches in self._batches():
-            yield self._step(batches)
+            with trusted(self.team.device, self.config.precision == "bfloat16"):
+                measured = self._step(batches)
+            yield measured
 
     @torch.no_grad()
     def model(self) -> ImageTower:

@@ -19,6 +19,7 @@ from agriclip_edge.files import atomic_write
 from ..data import Indices, Photos
 from ..image_tower import ImageTower
 from ..progress import StatusLine
+from ..tables import keep_record, markdown_table, read_record
 from .config import DistilConfig
 from .losses import TERMS, DistilLoss
 from .run import Lesson, distil
@@ -108,9 +109,7 @@ class DistilAblation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def markdown(self) -> str:
         """The table as Markdown."""
         columns, rows = self.cells()
-        lines = [[heading for heading, _ in columns], ["---", *["---:"] * (len(columns) - 1)]]
-        lines += [[c if isinstance(c, str) else format(c, form) for c, (_, form) in zip(row, columns)] for row in rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{self.method()}\n"
+        return f"{markdown_table(columns, rows, words=1)}\n\n{self.method()}\n"
 
     def _accuracies(self, losses: str, judged: str) -> list[float]:
         return [100 * row.accuracies[judged] for row in self.rows if row.losses == losses]
@@ -178,10 +177,7 @@ def run_ablation(
         header.sha256(),
         tuple(rows),
     )
-    with atomic_write(output / RECORD) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-    with atomic_write(output / TABLE) as file:
-        file.write(record.markdown().encode())
+    keep_record(record, output / RECORD, output / TABLE)
     return record
 
 
@@ -191,10 +187,7 @@ def read_ablation(path: Path) -> DistilAblation:
     Raises:
         UsageError: it is missing or broken.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=DistilAblation)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"{path} is no record of a distillation's ablation: {error}") from None
+    return read_record(path, DistilAblation, "a distillation's ablation")
 
 
 def subset(photos: Photos, number: int, seed: int = 0) -> Indices:

@@ -156,7 +156,7 @@ def distil(
     tower, recipe, pretrained = _begin(recipe, architecture, start, text.dim)
     lesson = read_lesson(data, reinforced, text_sha256(folder), recheck, open_teacher, status, dev, recipe.seed)
     recipe = fitting(recipe, lesson, pretrained=pretrained)
-    tower = with_looks(tower, recipe.architecture, recipe.looks)
+    tower = with_looks(tower, recipe.architecture, lesson.stored, lesson.photos.label)
     train(lesson, output, recipe, tower, StatusLine(console), fresh=start is None)
     if dev <= 0:
         for name in recipe.collections:
@@ -205,7 +205,7 @@ def distil_ablation(
         from dataclasses import replace
 
         tower = _begin(replace(recipe, seed=seed), architecture, start, dim)[0]
-        return with_looks(tower, recipe.architecture, recipe.looks), start is None
+        return with_looks(tower, recipe.architecture, lesson.stored, lesson.photos.label), start is None
 
     record = run_ablation(lesson, output, recipe, begin, range(seeds), photos, status)
     console.print(record.markdown(), markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,6 @@ from ..evaluate import evaluate
 from ..evaluation.subjects import Subject
 from ..fit import embedder
 from ..image_tower import ImageTower
-from ..looks import widen
 from ..progress import StatusLine
 from .config import DistilConfig
 from .fit import DistilFit
@@ -136,7 +135,8 @@ def distil(
         "reinforced": lesson.stored.header.sha256(),
         "start": tensors_sha256(tower.state_dict()),
     }
-    vectors = widen(lesson.stored.texts[lesson.stored.header.space].labels.numpy(), config.looks)
+    labels = lesson.stored.texts[lesson.stored.header.space].labels.numpy()
+    vectors = labels if tower.words is None else tower.words.of(labels)
 
     def judge(model: ImageTower) -> dict[str, float]:
         table = evaluate(embedder(model, config.input_size), vectors, lesson.collection, lesson.judged.photos)

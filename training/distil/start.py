@@ -9,7 +9,10 @@ import torch
 
 from agriclip_edge.errors import UsageError
 
+from ..data import Indices
 from ..image_tower import ImageTower, lite0_weights, load_imagenet
+from ..looks import class_looks, fit_words
+from .store import Reinforced
 
 # Packages of the larger ones, of the same form as Lite0's: module and class that know the file.
 _PACKAGES = {
@@ -67,17 +70,31 @@ def new_student(architecture: str, dim: int, seed: int) -> tuple[ImageTower, boo
     return tower, weights is not None
 
 
-def with_looks(tower: ImageTower, architecture: str, looks: int) -> ImageTower:
+def with_looks(tower: ImageTower, architecture: str, stored: Reinforced, label: Indices) -> ImageTower:
     """The same tower, whose embedding has a further part: zero until it is taught how photos look.
 
+    Args:
+        tower: to begin with.
+        architecture: its timm name.
+        stored: views, of which a teacher may have said how they look; else the tower stays as it is.
+        label: of the photos, int64 (N,).
+
     Raises:
-        UsageError: it has one of another size.
+        UsageError: it has such a part of another size.
     """
-    if tower.looks == looks:
+    header = stored.header
+    if header.looks == 0:
         return tower
+    which = [teacher.space for teacher in header.teachers].index("")
+    own, shown = stored.texts[header.space], class_looks(Path(header.teachers[which].spec), header.looks)
+    words = fit_words(own.labels, torch.from_numpy(label), stored.wholes[which], own.general, shown)
+    if tower.looks not in (0, header.looks):
+        raise UsageError(f"the start says how photos look in {tower.looks} numbers; the teacher in {header.looks}")
     if tower.looks:
-        raise UsageError(f"the start says how photos look in {tower.looks} numbers; the stored teacher in {looks}")
-    wide = ImageTower(tower.dim, architecture, looks)
+        tower.words = words
+        return tower
+    wide = ImageTower(tower.dim, architecture, header.looks)
+    wide.words = words
     wide.backbone.load_state_dict(tower.backbone.state_dict())
     with torch.no_grad():
         for own, known in zip(wide.head.parameters(), tower.head.parameters()):

@@ -68,7 +68,7 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
     """
     from ..encoder import MODEL, load_tower
     from ..fit import embedder
-    from ..looks import WORDLESS, widened
+    from ..looks import WORDLESS, Wide
     from ..symptoms import with_codes
 
     tower, description = load_tower(run)
@@ -80,7 +80,9 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
             raise UsageError(f"{run} was aligned to a text tower of training; accepted: that one")
         tower, description = load_aligned(run, text)
     config, wordless = description["config"], bool(description.get(WORDLESS))
-    size = int(config["input_size"])
+    size, symptoms = int(config["input_size"]), float(config.get("symptoms", 0))
+
+    embed_texts = text.embed if tower.words is None else Wide(text, tower.words).embed
 
     def no_texts(prompts: Sequence[str]) -> Vectors:
         raise UsageError(f"{run} says how photos look; it has no words")
@@ -93,8 +95,8 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
         templates=tuple(config["templates"]),
         trained_on=(str(description["collection"]),) if "collection" in description else (),
         embed=embedder(tower, size),
-        embed_texts=no_texts if wordless else widened(with_codes(text.embed, text), int(config.get("looks", 0))),
-        symptoms=float(config.get("symptoms", 0)),
+        embed_texts=no_texts if wordless else with_codes(embed_texts, text, symptoms, tower.words),
+        symptoms=symptoms,
     )
 
 

@@ -1,0 +1,1 @@
+"""Rasters of many bands: scenes in, class maps out."""

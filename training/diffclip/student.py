@@ -1,0 +1,672 @@
+"""A fully convolutional student of the per-pixel classifier: the whole map in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from agriclip_edge.errors import UsageError
+from agriclip_edge.scene.bands import resample
+from agriclip_edge.scene.camera import Camera
+from agriclip_edge.scene.scene import Modality, Scene
+
+from ..checkpoint import read_checkpoint, write_checkpoint
+from ..dino.hashing import tensors_sha256
+from .config import DiffclipConfig
+from .labelled import LabelledScene
+from .spectrum import Components, fit_components, prepared
+from .windows import Pixels, Windows
+
+STUDENT = "student.safetensors"
+_TARGETS = "targets.safetensors"  # what the teacher said, kept so that a cut-off run need not ask again
+_CLASS_VECTORS = "class_vectors"
+_TEACHER_BATCH = 512  # windows
+_ROUNDS = 5  # timed turns of teacher and student
+_DOUBTED = 0.05  # share of the scene's own pixels that are called none of its classes for a doubtful answer
+_UNKNOWN = 0.01  # and for lying far from all of them
+
+
+class Sensor(Protocol):
+    """What a modality is: channels, unit and wavelengths in nm (None where it has none)."""
+
+    channels: int
+    unit: str
+    wavelengths: Any
+
+
+class Teacher(Protocol):
+    """The per-pixel classifier (`training.diffclip.binding.Classifier`)."""
+
+    @property
+    def side(self) -> int:
+        """Of a window, pixels."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """K names."""
+
+    @property
+    def class_vectors(self) -> Tensor:
+        """Unit vectors (K, D)."""
+
+    @property
+    def temperature(self) -> float:
+        """Of the softmax over cosines."""
+
+    @property
+    def modalities(self) -> Mapping[str, Sensor]:
+        """By name, in the encoder's order."""
+
+    @property
+    def encoder(self) -> Any:
+        """Holds the recipe, ``config``, and what the channels of each modality become first, ``components`` by name."""
+
+    def prepare(self, scene: Scene) -> Scene:
+        """A scene as the windows are cut from."""
+
+    def embed(self, windows: Mapping[str, Tensor], valid: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Unit vectors (N, D) of windows (N, C, S, S)."""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """How a student is built and distilled."""
+
+    width: int = 96
+    expansion: int = 2  # of a block's inner channels
+    crop: int = 24  # pixels of a tile a step, at most
+    batch: int = 16  # crops a step
+    steps: int = 3000
+    rate: float = 3e-3  # AdamW, top of the one-cycle schedule
+    weight_decay: float = 1e-4
+    missing: float = 0.2  # share of the steps that lack a modality
+    held_out: float = 0.1  # share of the pixels' places that agreement is also judged on, and that teach nothing
+    most_pixels: int = 200_000  # whose embeddings the teacher is asked for
+    timed: int = 2048  # windows of the teacher's that are timed
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        for name in ("width", "expansion", "crop", "batch", "steps", "most_pixels", "timed"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; accepted: at least 1")
+        if not 0 <= self.missing < 1 or not 0 <= self.held_out < 1:
+            raise UsageError("missing and held_out are shares; accepted: 0 and more, below 1")
+
+    @classmethod
+    def tiny(cls) -> StudentConfig:
+        """The whole path in seconds."""
+        return cls(width=32, crop=12, batch=8, steps=120, timed=128)
+
+
+class Block(nn.Module):
+    """A depthwise 3×3 convolution and a pointwise net beside a shortcut; takes one pixel off each border."""
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        self.spatial = nn.Sequential(nn.Conv2d(width, width, 3, groups=width, bias=False), nn.BatchNorm2d(width))
+        self.mix = nn.Sequential(
+            nn.Conv2d(width, expansion * width, 1, bias=False),
+            nn.BatchNorm2d(expansion * width),
+            nn.ReLU(),
+            nn.Conv2d(expansion * width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, D, H, W) to (N, D, H - 2, W - 2)."""
+        return features[:, :, 1:-1, 1:-1] + self.mix(self.spatial(features))
+
+
+class Student(nn.Module):
+    """Raw channels and masks of whole tiles in, a unit vector a pixel out.
+
+    Each modality's components, the teacher's own, are mixed pixel by pixel; as many 3×3 convolutions follow as make
+    the receptive field the teacher's window. Beyond a tile it sees the tile mirrored, as the teacher does.
+    """
+
+    def __init__(self, components: Mapping[str, Components], side: int, dim: int, config: StudentConfig) -> None:
+        """Build it, with random weights.
+
+        Args:
+            components: of the teacher, by modality in its order.
+            side: of the teacher's windows, pixels, odd.
+            dim: D of the embeddings.
+            config: the recipe.
+        """
+        super().__init__()
+        self.config = config
+        self.dim = dim
+        self.components = nn.ModuleDict(dict(components)).requires_grad_(False)
+        channels = sum(part.count + 1 for part in components.values())
+        width = config.width
+        self.enter = nn.Sequential(
+            nn.Conv2d(channels, config.expansion * width, 1, bias=False),
+            nn.BatchNorm2d(config.expansion * width),
+            nn.ReLU(),
+            nn.Conv2d(config.expansion * width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.blocks = nn.Sequential(*[Block(width, config.expansion) for _ in range(side // 2)])
+        self.leave = nn.Sequential(nn.ReLU(), nn.Conv2d(width, dim, 1))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names, in order."""
+        return tuple(self.components)
+
+    @property
+    def receptive_field(self) -> int:
+        """Pixels along a side that one embedding depends on."""
+        return 2 * len(self.blocks) + 1
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Unit vectors (N, D, H, W); ``inputs`` are, of each modality, values (N, C, H, W) and mask (N, 1, H, W).
+
+        Values are in the modality's unit; the mask is 1 where there is data and 0 where there is none.
+        """
+        names = self.modalities
+        parts = [self.components[name](values) for name, values in zip(names, inputs[::2])]
+        features = self.enter(self.joined(parts, inputs[1::2]))
+        margin = len(self.blocks)
+        return self.trunk(nn.functional.pad(features, (margin,) * 4, mode="reflect") if margin else features)
+
+    def joined(self, parts: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """Components and masks as channels of one map; components are 0 where there is no data."""
+        return torch.cat([piece for part, mask in zip(parts, masks) for piece in (part * mask, mask)], dim=1)
+
+    def trunk(self, features: Tensor) -> Tensor:
+        """What follows the pixel-wise entrance, on a map that is as much larger as the blocks take off."""
+        return nn.functional.normalize(self.leave(self.blocks(features)), dim=1)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How a student compares with its teacher, side by side on one scene.
+
+    Attributes:
+        agreement: share of pixels whose best class is the teacher's.
+        agreement_held_out: the same on pixels that taught nothing, whose places are apart; None without any.
+        agreement_missing: by modality, the same as ``agreement`` when both lack it.
+        speed_up: the teacher's time a pixel over the student's.
+        pixels: that were compared.
+        confidence: of its best class, reached by 95 % of them.
+        cosine: to its best class, reached by 99 % of them.
+    """
+
+    agreement: float
+    agreement_held_out: float | None
+    agreement_missing: dict[str, float]
+    speed_up: float
+    pixels: int
+    confidence: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class StudentRun:
+    """A distilled student with everything that a map or a bundle needs.
+
+    Attributes:
+        student: in evaluation mode.
+        classes: K names.
+        class_vectors: unit vectors float32 (K, D).
+        temperature: of the softmax over cosines.
+        modalities: by name in order, channels, unit and wavelengths in nm (or None).
+        ground_sampling: metres a pixel of the scene that it was distilled on, or None.
+        figures: as they were measured.
+        camera: whose bands it gets in place of a spectrometer's, or None.
+        levelled: the teacher's recipe, where it levels tiles: the student knows no others; else None.
+    """
+
+    student: Student
+    classes: tuple[str, ...]
+    class_vectors: npt.NDArray[np.float32]
+    temperature: float
+    modalities: dict[str, dict[str, Any]]
+    ground_sampling: float | None
+    figures: Figures
+    camera: Camera | None = None
+    levelled: DiffclipConfig | None = None
+
+    def view(self, scene: LabelledScene) -> LabelledScene:
+        """A scene as the student gets it: levelled, or through its camera where the scene has other bands."""
+        if self.levelled is not None:
+            return replace(scene, scene=prepared(self.levelled, scene.scene))
+        through = self.camera is not None and "multispectral" not in {m.name for m in scene.scene.modalities}
+        return through_camera(scene, self.camera) if through and self.camera is not None else scene
+
+
+@dataclass
+class _Tile:
+    """One rectangle of the scene, mirrored by the margin beyond its borders."""
+
+    box: tuple[slice, slice]
+    parts: list[Tensor]  # by modality (R, h, w)
+    masks: list[Tensor]  # by modality (1, h, w)
+    rows: npt.NDArray[np.int64]  # (H, W): row of a pixel in the targets, -1 for none
+
+
+def distil(
+    teacher: Teacher,
+    scene: LabelledScene,
+    output: Path,
+    config: StudentConfig,
+    say: Callable[[str], None] = lambda line: None,
+    step: Callable[[float, float, str], None] = lambda done, total, text: None,
+    camera: Camera | None = None,
+) -> StudentRun:
+    """Distil the teacher into a student on the pixels of a scene; no label is looked at.
+
+    With a camera the teacher sees the scene's own spectra and the student what the camera would have seen of them, so
+    that a few bands answer as well as they can.
+
+    Args:
+        teacher: the per-pixel classifier.
+        scene: its pixels that carry data of any modality.
+        output: folder for the student; what the teacher said is kept there until the student is done.
+        config: the recipe.
+        say: is told what was measured.
+        step: is told how far it is.
+        camera: whose bands the student gets in place of the hyperspectral ones; None for the scene's own.
+
+    Raises:
+        UsageError: the scene lacks a modality of the teacher, or does not see what the camera does.
+    """
+    torch.manual_seed(config.seed)
+    generator = np.random.default_rng(config.seed)
+    ready = teacher.prepare(scene.scene)
+    levelled = teacher.encoder.config if ready is not scene.scene else None
+    if levelled is not None and camera is not None:
+        raise UsageError("the run levels the tiles of its scene: what a camera would see of that is not known")
+    scene = replace(scene, scene=ready)
+    sensors = {m.name: m for m in scene.scene.modalities}
+    names = tuple(teacher.modalities)
+    lacking = [name for name in names if name not in sensors]
+    if lacking:
+        raise UsageError(f"the scene {scene.scene.name} lacks {', '.join(lacking)}; it has: {', '.join(sensors)}")
+    seen = np.logical_or.reduce([sensors[name].valid for name in names]) & (scene.scene.tile >= 0)
+    pixels = np.argwhere(seen)
+    if len(pixels) > config.most_pixels:
+        pixels = pixels[np.sort(generator.permutation(len(pixels))[: config.most_pixels])]
+    held_out = _held_out(scene, pixels, config, generator)
+    output.mkdir(parents=True, exist_ok=True)
+    missing = [(), *((name,) for name in names if len(names) > 1)]
+    targets = _ask(teacher, scene, pixels, missing, output / _TARGETS, step)
+    own = scene if camera is None else through_camera(scene, camera)
+    parts: dict[str, Components] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for name, modality in zip(names, _ordered(own, names)):
+        known = teacher.encoder.components[name]
+        if modality.name == name:
+            parts[name] = _copied(known)
+        else:
+            parts[modality.name] = fit_components(
+                modality, seen, scene.scene.tile, modality.values.shape[-1], normalise=known.normalise
+            )
+        waves = modality.wavelengths
+        facts[modality.name] = {
+            "channels": int(modality.values.shape[-1]),
+            "unit": modality.unit,
+            "wavelengths": None if waves is None else [float(wave) for wave in waves],
+        }
+    student = Student(parts, teacher.side, int(teacher.class_vectors.shape[1]), config)
+    tiles = _tiles(student, own, pixels)
+    vectors = teacher.class_vectors.detach().float()
+    _fit(student, tiles, targets, ~held_out, vectors, teacher.temperature, step)
+    student.eval()
+    figures = _compare(student, teacher, scene, own, tiles, targets, held_out, vectors)
+    run = StudentRun(
+        student,
+        tuple(teacher.classes),
+        vectors.numpy(),
+        float(teacher.temperature),
+        facts,
+        scene.scene.ground_sampling,
+        figures,
+        camera,
+        levelled,
+    )
+    write_student(run, output)
+    (output / _TARGETS).unlink(missing_ok=True)
+    apart = "" if figures.agreement_held_out is None else f", {100 * figures.agreement_held_out:.2f} % held out"
+    say(
+        f"student  agrees with the per-pixel classifier on {100 * figures.agreement:.2f} % of {figures.pixels:,} "
+        f"pixels{apart}; {figures.speed_up:.0f} times as fast"
+    )
+    for name, share in figures.agreement_missing.items():
+        say(f"student  without {name} both agree on {100 * share:.2f} %")
+    return run
+
+
+def through_camera(scene: LabelledScene, camera: Camera) -> LabelledScene:
+    """A scene as a multispectral camera would see it, from its hyperspectral bands.
+
+    Raises:
+        UsageError: it has no hyperspectral bands with wavelengths, or none where the camera has some.
+    """
+    modalities = []
+    for modality in scene.scene.modalities:
+        if modality.name == "hyperspectral":
+            if modality.wavelengths is None:
+                raise UsageError(
+                    f"the bands of {scene.scene.name} have no wavelengths: no camera can be put in its place"
+                )
+            seen = resample(modality.values, modality.wavelengths, camera.wavelengths, camera.widths)
+            modality = Modality("multispectral", seen, modality.valid, modality.unit, np.asarray(camera.wavelengths))
+        modalities.append(modality)
+    return replace(scene, scene=replace(scene.scene, modalities=tuple(modalities)))
+
+
+def _ordered(scene: LabelledScene, names: Sequence[str]) -> list[Modality]:
+    """The modalities of a scene in the teacher's order; a camera's takes the place of the spectrometer's."""
+    found = {m.name: m for m in scene.scene.modalities}
+    return [found[name] if name in found else found["multispectral"] for name in names]
+
+
+def _copied(components: Components) -> Components:
+    copy = Components(components.channels, components.count, normalise=components.normalise)
+    copy.load_state_dict(components.state_dict())
+    return copy
+
+
+def _held_out(
+    scene: LabelledScene, pixels: Pixels, config: StudentConfig, generator: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Which pixels teach nothing: whole tiles, or squares of a lattice where there is one tile."""
+    tile = scene.scene.tile[pixels[:, 0], pixels[:, 1]].astype(np.int64)
+    if len(np.unique(tile)) < 2 / max(config.held_out, 1e-9):
+        side = max(8, config.crop // 2)
+        tile = tile * 1_000_000 + (pixels[:, 0] // side) * 1000 + pixels[:, 1] // side
+    places = np.unique(tile)
+    chosen = generator.permutation(places)[: round(config.held_out * len(places))]
+    return np.isin(tile, chosen)
+
+
+def _ask(
+    teacher: Teacher,
+    scene: LabelledScene,
+    pixels: Pixels,
+    missing: Sequence[tuple[str, ...]],
+    path: Path,
+    step: Callable[[float, float, str], None],
+) -> list[Tensor]:
+    """The teacher's embeddings float16 (n, D) of pixels, once for each set of missing modalities."""
+    names = tuple(teacher.modalities)
+    probe = embed_pixels(teacher, scene, pixels[:: max(1, len(pixels) // 16)], names)  # another teacher says otherwise
+    identity = tensors_sha256({"pixels": torch.from_numpy(pixels), "probe": probe})
+    known: dict[str, Tensor] = {}
+    if path.exists():
+        kept, description = read_checkpoint(path)
+        known = kept if description["identity"] == identity else {}
+    found: list[Tensor] = []
+    for number, absent in enumerate(missing):
+        key = "-".join(("all", *absent))
+        if key not in known:
+            given = tuple(name for name in names if name not in absent)
+
+            def tell(done: int, before: int = number * len(pixels)) -> None:
+                step(before + done, len(missing) * len(pixels), "the teacher's map")
+
+            known[key] = embed_pixels(teacher, scene, pixels, given, tell).half()
+            write_checkpoint(path, known, {"identity": identity})
+        found.append(known[key])
+    return found
+
+
+def embed_pixels(
+    teacher: Teacher,
+    scene: LabelledScene,
+    pixels: Pixels,
+    given: Sequence[str],
+    step: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """The per-pixel classifier's unit vectors float32 (n, D) of n pixels, from some of its modalities."""
+    cutters = {
+        m.name: Windows(m.values, m.valid, scene.scene.tile, teacher.side)
+        for m in scene.scene.modalities
+        if m.name in given
+    }
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), _TEACHER_BATCH):
+            some = pixels[start : start + _TEACHER_BATCH]
+            rows.append(teacher.embed(*cut(cutters, some)))
+            step(start + len(some))
+    return torch.cat(rows)
+
+
+def cut(cutters: Mapping[str, Windows], pixels: Pixels) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Windows (N, C, S, S) round pixels and where they carry data, bool (N, S, S), by modality."""
+    windows, valid = {}, {}
+    for name, cutter in cutters.items():
+        values, seen = cutter.of(pixels)
+        windows[name] = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2), np.float32))
+        valid[name] = torch.from_numpy(np.ascontiguousarray(seen))
+    return windows, valid
+
+
+def _tiles(student: Student, scene: LabelledScene, pixels: Pixels) -> list[_Tile]:
+    """The scene's tiles as components, mirrored beyond their borders by the student's margin."""
+    from scipy.ndimage import find_objects
+
+    margin = student.receptive_field // 2
+    index = np.full(scene.scene.tile.shape, -1, np.int64)
+    index[pixels[:, 0], pixels[:, 1]] = np.arange(len(pixels))
+    sensors = {m.name: m for m in scene.scene.modalities}
+    tiles = []
+    for number, box in enumerate(find_objects(scene.scene.tile + 1)):
+        if box is None or (index[box] < 0).all():
+            continue
+        inside = scene.scene.tile[box] == number
+        parts, masks = [], []
+        for name in student.modalities:
+            mask = sensors[name].valid[box] & inside
+            values = np.where(mask[..., None], sensors[name].values[box], np.float32(0))
+            with torch.inference_mode():
+                part = student.components[name](torch.from_numpy(values.transpose(2, 0, 1)[None].copy()))[0].numpy()
+            around = ((0, 0), (margin, margin), (margin, margin))
+            parts.append(torch.from_numpy(np.pad(part * mask, around, mode="reflect")))
+            masks.append(torch.from_numpy(np.pad(mask[None].astype(np.float32), around, mode="reflect")))
+        tiles.append(_Tile(box, parts, masks, np.where(inside, index[box], -1)))
+    return tiles
+
+
+def _fit(
+    student: Student,
+    tiles: Sequence[_Tile],
+    targets: Sequence[Tensor],
+    teach: npt.NDArray[np.bool_],
+    vectors: Tensor,
+    temperature: float,
+    step: Callable[[float, float, str], None],
+) -> None:
+    """Distil: embeddings by their cosine, and classes by the divergence of probabilities (Hinton et al. 2015)."""
+    config, margin = student.config, student.receptive_field // 2
+    generator = np.random.default_rng(config.seed + 1)
+    useful = [tile for tile in tiles if (tile.rows >= 0).any() and teach[tile.rows[tile.rows >= 0]].any()]
+    side = min([config.crop, *(min(tile.rows.shape) for tile in useful)])
+    areas = np.array([tile.rows.size for tile in useful], np.float64)
+    names = student.modalities
+    weights = [p for p in student.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=config.rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, config.steps, pct_start=0.1)
+    student.train()
+    for number in range(config.steps):
+        absent = int(generator.integers(len(names))) if len(names) > 1 and generator.random() < config.missing else -1
+        parts: list[list[Tensor]] = [[] for _ in names]
+        masks: list[list[Tensor]] = [[] for _ in names]
+        rows = []
+        for place in generator.choice(len(useful), config.batch, p=areas / areas.sum()):
+            tile = useful[place]
+            top, left = (int(generator.integers(length - side + 1)) for length in tile.rows.shape)
+            window = slice(top, top + side + 2 * margin), slice(left, left + side + 2 * margin)
+            for kind in range(len(names)):
+                there = 0.0 if kind == absent else 1.0
+                parts[kind].append(tile.parts[kind][:, window[0], window[1]])
+                masks[kind].append(tile.masks[kind][:, window[0], window[1]] * there)
+            rows.append(tile.rows[top : top + side, left : left + side])
+        known = np.stack(rows)
+        use = (known >= 0) & teach[known]
+        if absent >= 0:  # pixels that nothing is left of teach nothing
+            left_over = torch.stack([torch.stack(masks[kind]) for kind in range(len(names))]).amax(dim=0)[:, 0]
+            use &= left_over[:, margin : margin + side, margin : margin + side].numpy() > 0
+        if not use.any():
+            continue
+        joined = student.joined([torch.stack(part) for part in parts], [torch.stack(mask) for mask in masks])
+        found = student.trunk(student.enter(joined)).permute(0, 2, 3, 1)[torch.from_numpy(use)]
+        wanted = targets[absent + 1][torch.from_numpy(known[use])].float()
+        logits = (wanted @ vectors.T / temperature).log_softmax(dim=1)
+        own = (found @ vectors.T / temperature).log_softmax(dim=1)
+        classes = nn.functional.kl_div(own, logits, log_target=True, reduction="batchmean")
+        loss = classes + (1 - (found * wanted).sum(dim=1)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        step(number + 1, config.steps, f"distilling, loss {loss.item():.4f}")
+
+
+def _compare(
+    student: Student,
+    teacher: Teacher,
+    scene: LabelledScene,
+    own: LabelledScene,
+    tiles: Sequence[_Tile],
+    targets: Sequence[Tensor],
+    held_out: npt.NDArray[np.bool_],
+    vectors: Tensor,
+) -> Figures:
+    names = student.modalities
+    agreements = []
+    agree = np.zeros(len(held_out), bool)
+    nearest, confidence = np.zeros(len(held_out)), np.zeros(len(held_out))
+    for absent in range(-1, len(targets) - 1):
+        same = np.zeros(len(held_out), bool)
+        judged = np.zeros(len(held_out), bool)
+        with torch.inference_mode():
+            for tile in tiles:
+                masks = [mask * float(kind != absent) for kind, mask in enumerate(tile.masks)]
+                joined = student.joined([part[None] for part in tile.parts], [mask[None] for mask in masks])
+                found = student.trunk(student.enter(joined))[0].permute(1, 2, 0)
+                margin = student.receptive_field // 2
+                there = torch.stack(masks).amax(dim=0)[0].numpy()
+                height, width = tile.rows.shape
+                use = (tile.rows >= 0) & (there[margin : margin + height, margin : margin + width] > 0)
+                rows = tile.rows[use]
+                cosines = found[torch.from_numpy(use)] @ vectors.T
+                best = cosines.argmax(dim=1)
+                if absent < 0:
+                    nearest[rows] = cosines.amax(dim=1).numpy()
+                    confidence[rows] = (cosines / teacher.temperature).softmax(dim=1).amax(dim=1).numpy()
+                wanted = (targets[absent + 1][torch.from_numpy(rows)].float() @ vectors.T).argmax(dim=1)
+                same[rows], judged[rows] = (best == wanted).numpy(), True
+        agreements.append(float(same[judged].mean()))
+        if absent < 0:
+            agree = same
+    return Figures(
+        agreement=agreements[0],
+        agreement_held_out=float(agree[held_out].mean()) if held_out.any() else None,
+        agreement_missing=dict(zip(names, agreements[1:])),
+        speed_up=_speed_up(student, teacher, scene, own),
+        pixels=len(held_out),
+        confidence=float(np.quantile(confidence, _DOUBTED)),
+        cosine=float(np.quantile(nearest, _UNKNOWN)),
+    )
+
+
+def _speed_up(student: Student, teacher: Teacher, scene: LabelledScene, own: LabelledScene) -> float:
+    """The teacher's time a pixel over the student's, from raw values on, in turns, median over rounds."""
+    carries = np.argwhere(scene.carries)
+    timed = student.config.timed
+    pixels = carries[:: max(1, len(carries) // timed)][:timed]
+    cutters = {m.name: Windows(m.values, m.valid, scene.scene.tile, teacher.side) for m in scene.scene.modalities}
+    cutters = {name: cutters[name] for name in teacher.modalities}
+    sensors = {m.name: m for m in own.scene.modalities}
+    rows = slice(0, min(scene.scene.tile.shape[0], 128))
+    columns = slice(0, min(scene.scene.tile.shape[1], 128))
+    inputs = []
+    for name in student.modalities:
+        mask = sensors[name].valid[rows, columns]
+        values = np.where(mask[..., None], sensors[name].values[rows, columns], np.float32(0))
+        inputs += [torch.from_numpy(values.transpose(2, 0, 1)[None].copy()), torch.from_numpy(mask[None, None] * 1.0)]
+    inputs = [value.float() for value in inputs]
+    ratios = []
+    with torch.inference_mode():
+        for _ in range(_ROUNDS + 1):
+            begin = time.perf_counter()
+            for start in range(0, len(pixels), _TEACHER_BATCH):
+                teacher.embed(*cut(cutters, pixels[start : start + _TEACHER_BATCH]))
+            middle = time.perf_counter()
+            student(*inputs)
+            end = time.perf_counter()
+            area = inputs[0].shape[-2] * inputs[0].shape[-1]
+            ratios.append((middle - begin) / len(pixels) / ((end - middle) / area))
+    return float(np.median(ratios[1:]))  # the first warms up
+
+
+def write_student(run: StudentRun, folder: Path) -> None:
+    """Write a student with what it is and what was measured of it."""
+    parts = {
+        name: {"components": part.count, "normalise": part.normalise} for name, part in run.student.components.items()
+    }
+    description = {
+        "config": asdict(run.student.config),
+        "side": run.student.receptive_field,
+        "dim": run.student.dim,
+        "modalities": [{"name": name, **facts, **parts[name]} for name, facts in run.modalities.items()],
+        "classes": list(run.classes),
+        "temperature": run.temperature,
+        "ground_sampling": run.ground_sampling,
+        "figures": asdict(run.figures),
+        "camera": msgspec.to_builtins(run.camera),
+        "levelled": asdict(run.levelled) if run.levelled is not None else None,
+    }
+    vectors = torch.from_numpy(run.class_vectors)
+    write_checkpoint(folder / STUDENT, {**run.student.state_dict(), _CLASS_VECTORS: vectors}, description)
+
+
+def load_student(folder: Path) -> StudentRun:
+    """Read a student that `distil` wrote.
+
+    Raises:
+        UsageError: there is none, or it is broken.
+    """
+    if not (folder / STUDENT).is_file():
+        raise UsageError(f"{folder} holds no student; python -m training diffclip student makes one")
+    tensors, facts = read_checkpoint(folder / STUDENT)
+    try:
+        vectors = tensors.pop(_CLASS_VECTORS)
+        sensors = {entry["name"]: entry for entry in facts["modalities"]}
+        components = {
+            name: Components(entry["channels"], entry["components"], normalise=entry["normalise"])
+            for name, entry in sensors.items()
+        }
+        student = Student(components, facts["side"], facts["dim"], StudentConfig(**facts["config"]))
+        student.load_state_dict(tensors)
+        return StudentRun(
+            student.eval(),
+            tuple(facts["classes"]),
+            vectors.numpy(),
+            float(facts["temperature"]),
+            {name: {key: entry[key] for key in ("channels", "unit", "wavelengths")} for name, entry in sensors.items()},
+            facts["ground_sampling"],
+            Figures(**facts["figures"]),
+            msgspec.convert(facts["camera"], Camera | None),
+            msgspec.convert(facts["levelled"], DiffclipConfig | None),
+        )
+    except (ValueError, KeyError, TypeError, RuntimeError, msgspec.ValidationError) as error:
+        raise UsageError(f"{folder} holds a broken student: {' '.join(str(error).split())[:200]}") from None
