@@ -44,8 +44,15 @@ def _no_text(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     raise AssertionError(f"a class code embeds nothing: {texts}")
 
 
-def write_tiny_scene(output: Path, say: Callable[[str], None] = lambda line: None) -> None:
+def write_tiny_scene(
+    output: Path, say: Callable[[str], None] = lambda line: None, config: StudentConfig = _STUDENT
+) -> None:
     """Write ``bundle/``, and of a field ``scene.npy``, ``dsm.npy`` and ``classes.npy`` (0 unlabelled, 1 to K).
+
+    Args:
+        output: folder; made when missing.
+        say: is told what was measured.
+        config: of the student; a smaller one takes less time and says less.
 
     Raises:
         UsageError: ``bundle`` there is something else than a bundle.
@@ -55,7 +62,7 @@ def write_tiny_scene(output: Path, say: Callable[[str], None] = lambda line: Non
     quiet = StatusLine(Console(quiet=True))
     with tempfile.TemporaryDirectory() as folder:
         teacher = tiny_teacher(scene, Path(folder) / "run", quiet)
-        distil(teacher, scene, Path(folder) / "student", _STUDENT, say)
+        distil(teacher, scene, Path(folder) / "student", config, say)
         output.mkdir(parents=True, exist_ok=True)
         export_scene(Path(folder) / "student", output / "bundle", _CONFIG, scene, say=say)
     field = synthetic_scene(_FIELD_SEED, tiles=2, side=_FIELD_SIDE, bands=BANDS)

@@ -28,7 +28,8 @@ from .spectrum import prepared
 from .texts import Embed, class_vectors, read_class_texts
 from .windows import Pixels
 
-_UNLABELLED = 6000  # pixels that the feature space is fitted on, whatever their labels
+_UNLABELLED = 3000  # pixels that the feature space is fitted on, whatever their labels
+_VIEWS = 1  # ways to turn each window that features are the mean of: as a map sees it, which turns none
 FULL, NO_PRETRAINING, RANDOM_TRANSFORMER, NO_TRANSFORMER, CODE = (
     "DiffCLIP",
     "DiffCLIP, no pre-training",
@@ -56,7 +57,7 @@ class Features:
     @property
     def settings(self) -> str:
         """All that they depend on besides the scene."""
-        return f"{tensors_sha256(self.encoder.state_dict())} {asdict(self.encoder.config)} {self.lacking}"
+        return f"{tensors_sha256(self.encoder.state_dict())} {asdict(self.encoder.config)} {self.lacking} {_UNLABELLED} {_VIEWS}"
 
     def of(self, scene: LabelledScene, pixels: Pixels) -> Tensor:
         """Features float32 (N, F) of N pixels."""
@@ -78,12 +79,13 @@ class Features:
         free = carrying[np.sort(np.random.default_rng(0).permutation(len(carrying))[:_UNLABELLED])]
         labelled = np.argwhere(scene.labels > 0)
         pixels = np.concatenate([free, labelled])
-        key = hashlib.sha256(f"{fingerprint(scene)} {self.settings} {_UNLABELLED}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{fingerprint(scene)} {self.settings}".encode()).hexdigest()[:32]
         path = None if self.folder is None else self.folder / "features" / f"{key}.safetensors"
         if path is not None and path.is_file():
             features = load_file(path)["features"]
         else:
-            features = scene_features(self.encoder, prepared(self.encoder.config, scene.scene), pixels, self.lacking)
+            seen = prepared(self.encoder.config, scene.scene)
+            features = scene_features(self.encoder, seen, pixels, self.lacking, _VIEWS)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_file({"features": features}, path)

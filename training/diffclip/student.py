@@ -81,7 +81,7 @@ class Teacher(Protocol):
 class StudentConfig:
     """How a student is built and distilled."""
 
-    width: int = 96
+    width: int = 64
     expansion: int = 2  # of a block's inner channels
     crop: int = 24  # pixels of a tile a step, at most
     batch: int = 16  # crops a step
