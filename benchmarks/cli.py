@@ -34,6 +34,7 @@ _ARGUMENTS = {
     "ablation": " --ablation RUN/ablation.json",
     "evaluations": " --record RECORD --record RECORD ...",
     "facts": " --data DATA --cache FOLDER",
+    "fewshot": " --record RECORD --record RECORD ...",
     "accuracy": " --data DATA",
     "answers": " --data DATA",
     "corruptions": " --data DATA",
@@ -226,6 +227,18 @@ def facts(
     _measure(
         "facts", lambda step: figure.measure(data, backbone, text, store, step, config, classifier), records, quick
     )
+
+
+@app.command()
+def fewshot(
+    record: Annotated[list[Path], typer.Option(help="A record that `training diffclip fewshot` left; repeated.")],
+    records: Records = RECORDS,
+    quick: Quick = False,
+) -> None:
+    """Scenes by few labelled pixels, DiffCLIP beside simpler methods; `all` leaves it out."""
+    from . import fewshot as figure
+
+    _measure("fewshot", lambda step: figure.measure(record), records, quick)
 
 
 @app.command()

@@ -26,6 +26,7 @@ _HEADINGS = {
     "ablation": "What each stage of the teacher brings",
     "evaluations": "Encoders on whole collections",
     "facts": "What facts buy",
+    "fewshot": "Scenes: few labels, many bands",
 }
 _PICTURES = {
     "answers": "![reliability](reliability.svg) ![risk by coverage](coverage-risk.svg)",

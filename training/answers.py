@@ -19,9 +19,9 @@ Flags = npt.NDArray[np.bool_]
 FOLDS = 5
 COVERAGE = 0.8  # share of photos that selective accuracy is of
 KEPT = 0.95  # share of a pack's own photos that stay when others are told apart
-# Share of other photos that are told apart from those of typed labels, at most. Labels that nobody trained on lie farther
-# from their photos: an encoder of alive-mini, asked with labels of alive-plus, lost 42, 22, 13, 10 and 7 % of its right
-# answers for .9, .8, .7, .6 and .5, and told 70, 52, 42, 34 and 27 % of other photos apart.
+# Share of other photos that are told apart from those of typed labels, at most. Labels that nobody trained on lie
+# farther from their photos: an encoder of alive-mini, asked with labels of alive-plus, lost 42, 22, 13, 10 and 7 % of
+# its right answers for .9, .8, .7, .6 and .5, and told 70, 52, 42, 34 and 27 % of other photos apart.
 APART = 0.7
 RIGHT = 0.95  # share of the answers at or above a threshold that are to be right
 _HIGHEST_THRESHOLD = 0.9

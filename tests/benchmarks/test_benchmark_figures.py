@@ -88,7 +88,7 @@ def test_the_commit_tells_whether_the_code_is_that_of_the_commit(tmp_path: Path)
 
 def test_every_target_has_its_command_and_all_runs_every_command() -> None:
     commands = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
-    of_runs = {"quantisation", "architectures", "distil-ablation", "ablation", "evaluations", "facts"}
+    of_runs = {"quantisation", "architectures", "distil-ablation", "ablation", "evaluations", "facts", "fewshot"}
     told = {"drift", "label-packs"}  # without a target
     assert set(ORDER) == commands - of_runs - told - {"all"}  # the others need what training left
     assert set(ORDER) <= {target.what for target in TARGETS} <= commands

@@ -31,13 +31,13 @@ class DiffclipConfig:
     masked_weight: float = 1.0
     drop_modality: float = 0.2  # chance that a window lacks one of its modalities
     # course
-    steps: int = 1500
+    steps: int = 600
     batch: int = 256
-    rate: float = 2e-3  # AdamW, top of the cosine
+    rate: float = 3e-3  # AdamW, top of the cosine
     warm_up: float = 0.05  # share of all steps
     weight_decay: float = 0.05
     clip: float = 1.0  # largest norm of a step's gradient
-    log_every: int = 20  # steps an entry of the log
+    log_every: int = 10  # steps an entry of the log
     save_every: int = 5  # entries a checkpoint
     seed: int = 0
 

@@ -57,7 +57,8 @@ class Features:
     @property
     def settings(self) -> str:
         """All that they depend on besides the scene."""
-        return f"{tensors_sha256(self.encoder.state_dict())} {asdict(self.encoder.config)} {self.lacking} {_UNLABELLED} {_VIEWS}"
+        weights = tensors_sha256(self.encoder.state_dict())
+        return f"{weights} {asdict(self.encoder.config)} {self.lacking} {_UNLABELLED} {_VIEWS}"
 
     def of(self, scene: LabelledScene, pixels: Pixels) -> Tensor:
         """Features float32 (N, F) of N pixels."""

@@ -1,0 +1,80 @@
+"""Few labels, many bands: methods beside each other on the same shots, from records of `training diffclip fewshot`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.diffclip.record import Record, difference, mean, read_record
+
+from .environment import versions
+from .record import Cell, Detail, Measurement
+
+_MEANS = (("scene", ""), ("split", ""), ("method", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
+_GAINS = (("scene", ""), ("DiffCLIP over", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
+_OURS = "DiffCLIP"
+
+
+def measure(paths: Sequence[Path]) -> Measurement:
+    """One row a method and number of shots; gains where records of one protocol hold both sides.
+
+    Args:
+        paths: of records; methods of one scene and split may lie in several.
+
+    Raises:
+        UsageError: one is missing or broken.
+    """
+    records = [read_record(path) for path in paths]
+    rows: list[tuple[Cell, ...]] = []
+    gains: list[tuple[Cell, ...]] = []
+    samples: dict[str, list[float]] = {}
+    for record in records:
+        asked = record.protocol
+        for subject in record.methods:
+            for k in asked.shots:
+                found = mean(record, subject.name, k)
+                figures = [f"{100 * a:.1f} ± {100 * b:.1f}" for a, b in zip(found.mean, found.deviation)]
+                rows.append((asked.scene, asked.split, subject.name, k, *figures))
+                name = f"{asked.scene}-{asked.split}-{subject.name}-{k}".replace(" ", "-")
+                samples[f"{name}_oa_pct"] = [100 * draw.overall for draw in record.of(subject.name, k)]
+    for ours, other, k, name in _pairs(records):
+        both = Record(ours.protocol, ours.classes, (*ours.methods, *other.methods), (*ours.draws, *other.draws))
+        if ours is other:
+            both = ours
+        gain = difference(both, _OURS, name, k)
+        told = [f"{100 * a:+.1f} ± {100 * b:.1f}" for a, b in zip(gain.gain, gain.half_width)]
+        gains.append((ours.protocol.scene, name, k, *told))
+    tested = sorted({draw.tested for record in records for draw in record.draws})
+    return Measurement(
+        method="Overall accuracy, mean accuracy over classes and Cohen's kappa, ×100: mean and standard deviation over "
+        f"{', '.join(str(len(record.protocol.seeds)) for record in records)} draws of shots (by record), {tested[0]:,} "
+        f"to {tested[-1]:,} test pixels. Gains are on the same draws, with 95 % intervals of their mean (Student's t). "
+        "No test pixel's label chose anything.",
+        samples=samples,
+        subject={f"{r.protocol.scene} {r.protocol.split}": r.protocol.scene_sha256 for r in records},
+        packages=versions("torch", "scikit-learn"),
+        details=(
+            Detail("Few-shot classification of scenes", _MEANS, tuple(rows)),
+            Detail("Gains on the same draws", _GAINS, tuple(gains)),
+        ),
+    )
+
+
+def _pairs(records: Sequence[Record]) -> list[tuple[Record, Record, int, str]]:
+    """Records that hold our method, those of the same draws that hold another, the shots and its name."""
+    found = []
+    for ours in records:
+        if _OURS not in {subject.name for subject in ours.methods}:
+            continue
+        for other in records:
+            if _draws(other) != _draws(ours):
+                continue
+            names = [subject.name for subject in other.methods if subject.name != _OURS]
+            shared = [k for k in ours.protocol.shots if k in other.protocol.shots]
+            found += [(ours, other, k, name) for name in names for k in shared]
+    return found
+
+
+def _draws(record: Record) -> tuple[object, ...]:
+    asked = record.protocol
+    return asked.scene_sha256, asked.split, asked.seeds, asked.most_test_pixels, asked.distance
