@@ -57,7 +57,7 @@ model: $(DEV)/.weights  ## train and export the shipped bundle again (three hour
 	$(DEV)/bin/python -m training distil --data "$(AGRICLIP_DATA)" --reinforced runs/reinforced --start runs/teacher \
 	  --sizes 160,192,224 --rate 2e-4 --output runs/student
 	$(DEV)/bin/python -m export bundle --checkpoint runs/student --data "$(AGRICLIP_DATA)" --only cpu-int8 \
-	  --only cpu-float --only openvino-bf16 --output agriclip_edge/default_bundle
+	  --only cpu-float --only openvino --output agriclip_edge/default_bundle
 
 clean:  ## remove what the other targets have set up
 	rm -rf $(DEV) $(RUNTIME) $(RUNTIME310) build dist

@@ -95,6 +95,8 @@ def quantise(
         kept = convolutions(model)[: config.float_convolutions]
         if config.scopes:
             kept += [node.name for node in model.graph.node if not node.name.startswith(config.scopes)]
+        else:
+            kept += after_products(model)
         if config.bias_correction:
             onnx.save(correct_bias(model, photos, kept, per_channel=config.per_channel), prepared)
         quantize_static(
@@ -254,6 +256,12 @@ def workspace(graph: bytes) -> Iterator[Path]:
 def _quiet(record: logging.LogRecord) -> bool:
     """Leave out the quantiser's advice to run the preparation that has been run."""
     return "pre-process" not in record.getMessage().lower()
+
+
+def after_products(model: onnx.ModelProto) -> list[str]:
+    """Names of what follows a graph's last product: it brings vectors to length 1, and rounded they would not be."""
+    products = [place for place, node in enumerate(model.graph.node) if node.op_type in ("Conv", "Gemm", "MatMul")]
+    return [node.name for node in list(model.graph.node)[products[-1] + 1 :]] if products else []
 
 
 def convolutions(model: onnx.ModelProto) -> list[str]:

@@ -37,12 +37,13 @@ from .gate import (
     speed_ratio,
 )
 from .graphs import EMBEDDINGS, IMAGES, graph_bytes
-from .parity import open_session
+from .parity import GateError, open_session
 from .quantise import QuantiseConfig, blame, convolutions, correct_bias, quantise
 from .tensorrt import build_variant
 from .tensorrt_graph import fp16_graph, int8_graph
 
 _BATCH = 16  # photos a run when embeddings are compared
+_UNIT = 1e-3  # how far a vector's length may be from 1, as a bundle's reader has it
 _BLAMED = 16  # photos that a failing variant's layers are compared on
 # Judged of each task, of large and small ones alike: one that turns is a tenth of a point, and the limit is a whole
 # point. The number holds for every task and every variant, and nobody is asked twice.
@@ -219,6 +220,10 @@ def make_variants(
         except RuntimeUnavailable as missing:
             say(f"{plan.name}: left out, {missing}")
             continue
+        lengths = np.linalg.norm(encoder(photos.judged[:_BATCH]), axis=1)
+        if not np.abs(lengths - 1).max() <= _UNIT:  # before all the others are looked at
+            told = f"{lengths.min():.3f} to {lengths.max():.3f}"
+            raise GateError(f"variant {plan.name} does not pass its gate: its vectors' lengths are {told}; accepted: 1")
         allowed = read_budget(kind_of(entry), budget)
         vectors = embed(encoder, photos.judged)
         speed = None if emulated else speed_ratio(reference, encoder, photos.judged[:1])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 
-from export.graphs import IMAGES
+from export.graphs import IMAGES, graph_bytes
+from export.image_encoder import made_photos
 from export.parity import compare, run_graph
 from export.quantise import QuantiseConfig, blame, correct_bias, inner_values, quantise, workspace
+from export.tracing import trace
+from training.image_tower import ImageTower
 
 
 def cosine(exact: bytes, graph: bytes, squares: np.ndarray) -> float:
@@ -72,6 +76,15 @@ def test_biases_are_corrected_before_the_graph_is_rounded(exact: bytes, squares:
         run_graph(default, {IMAGES: squares}), run_graph(quantise(corrected, photos, plain), {IMAGES: squares})
     )
     assert cosine(default, quantise(exact, photos, plain), squares) < 1 - 1e-6
+
+
+def test_what_follows_the_last_product_is_not_rounded() -> None:
+    torch.manual_seed(0)
+    tower, photos = ImageTower(16, "test_efficientnet", looks=6).eval(), made_photos(12, 32)
+    example = {IMAGES: torch.from_numpy(photos[:2])}
+    graph = quantise(graph_bytes(trace(tower, example, {IMAGES: {0: "N"}}), {}, {}), photos, QuantiseConfig())
+    vectors = run_graph(graph, {IMAGES: photos})
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)  # two parts, each brought to its length
 
 
 def test_symmetric_graphs_have_no_zero_points_and_no_quantised_bias(exact: bytes, squares: np.ndarray) -> None:

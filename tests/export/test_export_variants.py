@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from agriclip_edge.bundle.manifest import parse_manifest
 from agriclip_edge.errors import BundleError
 from export.gate import Squares
-from export.graphs import IMAGES, graph_bytes
+from export.graphs import EMBEDDINGS, IMAGES, graph_bytes
 from export.parity import GateError
 from export.quantise import QuantiseConfig
 from export.variants import GatePhotos, Made, Plan, make_variants, views_of
@@ -129,6 +129,16 @@ def test_another_mean_is_refused(exact: bytes, photos: GatePhotos, budget: Path)
     place = list(model.graph.node).index(cast) + 1
     model.graph.node.insert(place, helper.make_node("Add", [source, "shift"], ["shifted"]))
     with pytest.raises(GateError, match="variant cpu-float does not pass its gate: mean_cosine is"):
+        made(exact, graph_bytes(model, {}, {}), photos, (FLOAT,), budget)
+
+
+def test_vectors_that_are_not_of_length_1_are_refused(exact: bytes, photos: GatePhotos, budget: Path) -> None:
+    model = onnx.load_from_string(exact)
+    (last,) = [node for node in model.graph.node if EMBEDDINGS in node.output]
+    last.output[0] = "short"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.99), "factor"))
+    model.graph.node.append(helper.make_node("Mul", ["short", "factor"], [EMBEDDINGS]))
+    with pytest.raises(GateError, match="lengths are 0.990 to 0.990; accepted: 1"):
         made(exact, graph_bytes(model, {}, {}), photos, (FLOAT,), budget)
 
 
