@@ -100,6 +100,6 @@ def test_a_recipe_takes_weights_from_a_file_and_the_command_line(tmp_path: Path)
     with pytest.raises(UsageError, match="sets 'batches'"):
         read_recipe(DistilConfig(), tmp_path / "b.toml", [])
     with pytest.raises(UsageError, match="every loss is 0"):
-        DistilLoss(0, 0, 0, 0, 0)
+        DistilLoss(0, 0, 0, 0, 0, 0)
     with pytest.raises(UsageError, match="0 or more"):
         DistilLoss(feature=-1)
