@@ -7,7 +7,7 @@ part that texts share, 73.8 % by 128 numbers of ImageNet's features, 76.1 % by b
 
 Words have a second part too: what photos of classes with such words look like, of the classes that were trained on and
 of ImageNet's (`Words`). Measured with ridge maps from ImageNet's features, each of 33 tasks left out with its labels in
-turn (chance 21.9 %): 37.1 % by the part that texts share, 41.1 % by both.
+turn (chance 21.9 %): 36.7 % by the part that texts share, 41.0 % by both (``python -m benchmarks facts``).
 """
 
 from __future__ import annotations
