@@ -187,12 +187,13 @@ class Classifier:
         Example:
             >>> import agriclip_edge
             >>> agriclip_edge.load().build_pack(["rust", "blight"]).embeddings.shape
-            (2, 384)
+            (2, 640)
         """
         from .labels.build import Making, make_pack
+        from .parallel import begin
 
         making = Making(name, title, tuple(templates or ()), facts, centre)
-        return make_pack(self.bundle, self._text_encoder(), labels, making)
+        return make_pack(self.bundle, begin(self._text_encoder), labels, making)
 
     def classify(self, photo: Photo, *, top_k: int = 5, min_confidence: float = 0.0) -> Answer:
         """Name what one photo shows.
@@ -313,7 +314,7 @@ class Classifier:
         Example:
             >>> import agriclip_edge
             >>> agriclip_edge.load().embed("examples/photos/cow.jpg").shape
-            (1, 384)
+            (1, 640)
         """
         if isinstance(photos, np.ndarray) and photos.ndim == 4:
             several: list[Photo] = list(photos)
@@ -388,7 +389,7 @@ class Classifier:
         Example:
             >>> import agriclip_edge
             >>> agriclip_edge.load().embed_views(["examples/photos/cow.jpg"]).shape
-            (1, 384)
+            (1, 640)
         """
         from .teaching import views_of
 
@@ -592,10 +593,11 @@ def load(
     if labels is None:
         return Classifier(opened, open_packs(opened, packs or ()), threads=threads, runtime=runtime)
     from .labels.build import Making, make_pack
+    from .parallel import begin
 
-    encoder = TextEncoder(opened, threads)
+    encoder = begin(TextEncoder, opened, threads)
     pack = make_pack(opened, encoder, labels, Making(templates=tuple(templates or ()), facts=facts))
-    return Classifier(opened, pack, threads=threads, runtime=runtime, text_encoder=encoder)
+    return Classifier(opened, pack, threads=threads, runtime=runtime, text_encoder=encoder())
 
 
 def build_pack(
@@ -610,8 +612,10 @@ def build_pack(
 ) -> LabelPack:
     """Embed labels with a bundle's text encoder, without loading its image encoder; see `Classifier.build_pack`."""
     from .labels.build import Making, make_pack
+    from .parallel import begin
 
-    return make_pack(bundle, TextEncoder(bundle), labels, Making(name, title, tuple(templates or ()), facts, centre))
+    making = Making(name, title, tuple(templates or ()), facts, centre)
+    return make_pack(bundle, begin(TextEncoder, bundle), labels, making)
 
 
 def open_packs(bundle: Bundle, names: Sequence[str]) -> LabelPack:

@@ -100,6 +100,7 @@ class BundleFault(str, Enum):
     PACK_FOREIGN_CENTRE = "pack-foreign-centre"
     FACTS_INVALID = "facts-invalid"
     REFERENCE_INVALID = "reference-invalid"
+    TEXT_MAP_INVALID = "text-map-invalid"
 
 
 class BundleError(AgriclipError):

@@ -1,4 +1,4 @@
-"""An ordered map over threads with bounded look-ahead: any number of photos in flat memory."""
+"""Work in other threads: an ordered map that looks ahead a little, and a call that is begun before it is needed."""
 
 from __future__ import annotations
 
@@ -44,3 +44,19 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
             raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def begin(function: Callable[..., Result], *given: object) -> Callable[[], Result]:
+    """Begin ``function(*given)`` in a thread of its own.
+
+    Returns:
+        waits for the result and gives it, or raises what the function raised; may be called again.
+
+    Example:
+        >>> begin(abs, -3)()
+        3
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="agriclip-edge")
+    future = pool.submit(function, *given)
+    pool.shutdown(wait=False)
+    return future.result

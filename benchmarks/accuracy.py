@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from agriclip_edge.bundle.reader import Bundle
 from agriclip_edge.classifier import Classifier
 from agriclip_edge.labels.pack import Label, LabelPack
 from training.data import Task, read_collection
 from training.evaluate import mean_per_class_accuracy
 
 from .environment import describe, versions
+from .labels import open_classifier
 from .record import Cell, Detail, Measurement
 from .rounds import Step
 from .tasks import photo_files
@@ -82,7 +82,7 @@ def measure(data: Path, bundle: Path | None, step: Step, config: AccuracyConfig 
         DataError: photos are missing or not as described.
         BundleError: the bundle cannot be used.
     """
-    classifier = _load(bundle)
+    classifier = open_classifier(bundle)
     samples: dict[str, tuple[float]] = {}
     intervals: dict[str, tuple[float, float]] = {}
     details: list[Detail] = []
@@ -150,11 +150,6 @@ def resample(
     right = times @ (member * (predicted == actual)[:, np.newaxis])
     shares = np.divide(right, drawn, out=np.full_like(right, np.nan), where=drawn > 0)
     return np.asarray(np.nanmean(shares, axis=1))
-
-
-def _load(bundle: Path | None) -> Classifier:
-    opened = Bundle.open(bundle)
-    return Classifier(opened, opened.pack(opened.manifest.packs[0].name))
 
 
 def _task_pack(classifier: Classifier, task: str, names: list[str]) -> tuple[LabelPack, str]:

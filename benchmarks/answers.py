@@ -28,7 +28,7 @@ from training.calibration import softmax
 from training.data import Collection, read_collection
 
 from .environment import describe, versions
-from .labels import label_vectors
+from .labels import label_vectors, open_classifier
 from .record import Cell, Detail, Measurement
 from .rounds import Step
 from .tasks import photo_files
@@ -84,18 +84,17 @@ def measure(data: Path, bundle: Path | None, step: Step, config: AnswersConfig =
         DataError: photos are missing or not as described.
         BundleError: the bundle cannot be used.
     """
-    opened = Bundle.open(bundle)
-    pack = opened.pack(opened.manifest.packs[0].name)
-    variants = [variant.name for variant in opened.manifest.image if variant.runtime == "onnxruntime"]
-    classifier = Classifier(opened, pack, runtime=variants[0])
-    exact = [variant.name for variant in opened.manifest.image if variant.precision in ("fp32", "fp16-weights")]
+    images = Bundle.open(bundle).manifest.image
+    classifier = open_classifier(bundle, next(variant.name for variant in images if variant.runtime == "onnxruntime"))
+    opened = classifier.bundle
+    exact = [variant.name for variant in images if variant.precision in ("fp32", "fp16-weights")]
     collection = read_collection(data / config.trained)
     details = []
     trust = _judge(classifier, collection, step)
     samples = {f"{name}_{what}": (value,) for name, value, what in _figures(trust, "int8")}
     details.append(_packs(f"{config.trained}, {classifier.variant}", trust))
     if exact and exact[0] != classifier.variant:
-        other = Classifier(opened, pack, runtime=exact[0])
+        other = open_classifier(bundle, exact[0])
         full = _judge(other, collection, step)
         samples |= {f"{name}_{what}": (value,) for name, value, what in _figures(full, "float")}
         details.append(_packs(f"{config.trained}, {other.variant}", full))

@@ -48,6 +48,7 @@ ORDER = (
     "size",
     "help-latency",
     "cold-start",
+    "typed-labels",
     "throughput",
     "memory",
     "peers",
@@ -109,6 +110,15 @@ def cold_start(bundle: BundlePath = None, records: Records = RECORDS, quick: Qui
 
     config = figure.ColdStartConfig.tiny() if quick else figure.ColdStartConfig()
     _measure("cold-start", lambda step: figure.measure(bundle, step, config), records, quick)
+
+
+@app.command()
+def typed_labels(bundle: BundlePath = None, records: Records = RECORDS, quick: Quick = False) -> None:
+    """Whole process of `packs build` with 100 typed labels, and the same in the SDK."""
+    from . import typed_labels as figure
+
+    config = figure.TypedConfig.tiny() if quick else figure.TypedConfig()
+    _measure("typed-labels", lambda step: figure.measure(bundle, step, config), records, quick)
 
 
 @app.command()

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from agriclip_edge.bundle.reader import Bundle
-from agriclip_edge.classifier import Classifier
 from training.data import read_collection, read_photos
 from training.robustness import STRENGTHS, judge_spoilt
 
 from .environment import describe, versions
-from .labels import label_vectors
+from .labels import label_vectors, open_classifier
 from .record import Cell, Detail, Measurement
 from .rounds import Step
 
@@ -48,8 +46,7 @@ def measure(
         DataError: photos are missing or not as described.
         BundleError: the bundle cannot be used.
     """
-    opened = Bundle.open(bundle)
-    classifier = Classifier(opened, opened.pack(opened.manifest.packs[0].name))
+    classifier = open_classifier(bundle)
     collection = read_collection(data / config.collection)
     photos = read_photos(collection, config.split)
     photos = photos.take(np.arange(0, len(photos), config.every))
@@ -72,7 +69,7 @@ def measure(
         "The encoder learnt with these kinds of corruption where its recipe says so, with other photos.",
         samples=samples,
         seeds={"grain of the first photo": 0},
-        subject=describe(opened),
+        subject=describe(classifier.bundle),
         packages=versions("numpy", "onnxruntime", "pillow"),
         details=(Detail(f"{config.collection}, {config.split}, under corruptions", columns, tuple(rows)),),
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from agriclip_edge.bundle.reader import Bundle
 from agriclip_edge.classifier import Classifier
 from agriclip_edge.drift import SIZES, Reference, compare
 from training.data import Photos, read_collection, read_photos
 from training.distil.corruptions import KINDS, corrupt
 
 from .environment import describe, versions
+from .labels import open_classifier
 from .record import BenchmarkError, Cell, Detail, Measurement
 from .rounds import Step
 
@@ -61,11 +61,10 @@ def measure(data: Path, bundle: Path | None, step: Step, config: DriftConfig = D
         DataError: photos are missing or not as described.
         BenchmarkError: the bundle has no reference statistics.
     """
-    opened = Bundle.open(bundle)
-    reference = opened.reference
+    classifier = open_classifier(bundle)
+    reference, name = classifier.bundle.reference, classifier.bundle.manifest.name
     if reference is None:
-        raise BenchmarkError(f"{opened.manifest.name} has no reference statistics; accepted: a bundle with them")
-    classifier = Classifier(opened, opened.pack(opened.manifest.packs[0].name))
+        raise BenchmarkError(f"{name} has no reference statistics; accepted: a bundle with them")
     rows: list[tuple[Cell, ...]] = []
     shares: dict[str, list[float]] = {}
     for number, group in enumerate(_groups(classifier, data, step, config)):
@@ -86,7 +85,7 @@ def measure(data: Path, bundle: Path | None, step: Step, config: DriftConfig = D
         f"these very photos. Spoilt are photos of the first row, at strength {config.strength:g}.",
         samples=samples,
         seeds={"samples": 0},
-        subject=describe(opened),
+        subject=describe(classifier.bundle),
         packages=versions("numpy", "onnxruntime", "pillow"),
         details=(Detail("What drift says", columns, tuple(rows)),),
     )

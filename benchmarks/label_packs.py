@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from agriclip_edge.bundle.reader import Bundle
-from agriclip_edge.classifier import Classifier
 from agriclip_edge.labels.build import centred
 from agriclip_edge.labels.matching import Index
 from agriclip_edge.labels.pack import Label
@@ -21,6 +19,7 @@ from training.data import Collection, Photos, read_collection, read_photos
 from training.evaluate import mean_per_class_accuracy
 
 from .environment import describe, versions
+from .labels import open_classifier
 from .record import BenchmarkError, Cell, Detail, Measurement
 from .rounds import Step
 
@@ -89,12 +88,12 @@ def measure(data: Path, bundle: Path | None, step: Step, collections: Sequence[s
         DataError: photos are missing or not as described.
         BenchmarkError: the bundle has no facts library.
     """
-    opened = Bundle.open(bundle)
+    classifier = open_classifier(bundle, "onnxruntime")
+    opened = classifier.bundle
     encoder, library = TextEncoder(opened), opened.facts
     if library is None:
         raise BenchmarkError(f"{opened.manifest.name} has no facts library; accepted: a bundle with one")
     index = Index(library.classes)
-    classifier = Classifier(opened, opened.pack(opened.manifest.packs[0].name), runtime="onnxruntime")
     details, samples = [], {}
     for number, name in enumerate(collections):
         step(number, len(collections), name)

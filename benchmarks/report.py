@@ -15,6 +15,7 @@ _HEADINGS = {
     "drift": "Drift",
     "label-packs": "Facts and a centre in typed labels",
     "cold-start": "Cold start",
+    "typed-labels": "Labels typed on the device",
     "size": "Size",
     "throughput": "Throughput",
     "memory": "Memory",

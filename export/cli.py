@@ -164,6 +164,9 @@ def scene(
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
     tile: Annotated[int, typer.Option(help="Pixels along a side that a device takes at a time.")] = 128,
     budget: Annotated[Path, typer.Option(help="What INT8 may lose, as TOML.")] = BUDGET,
+    text_bundle: Annotated[
+        Path | None, typer.Option(help="Bundle whose text encoder reads words that are no class; else the shipped one.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier of the model's licence.")] = "Apache-2.0",
     licence_file: Annotated[Path | None, typer.Option(help="Its text, when it is another.")] = None,
 ) -> None:
@@ -174,7 +177,9 @@ def scene(
 
     if (licence != "Apache-2.0") != (licence_file is not None):
         raise UsageError("--licence and --licence-file go together")
-    config = SceneConfig(name, version, tile=tile, budget=budget, licence=licence, licence_file=licence_file)
+    config = SceneConfig(
+        name, version, tile=tile, text_bundle=text_bundle, budget=budget, licence=licence, licence_file=licence_file
+    )
     found = read_scene(scene_) if scene_ is not None else None
     export_scene(checkpoint, output, config, found, zipped=zip_, say=typer.echo)
 

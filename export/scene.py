@@ -23,15 +23,19 @@ from agriclip_edge.bundle.manifest import (
     Preprocessing,
     SceneEncoder,
     SceneModality,
+    SceneText,
     SceneVariant,
 )
 from agriclip_edge.bundle.reader import Bundle
-from agriclip_edge.errors import UsageError
+from agriclip_edge.errors import LabelError, UsageError
 from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION
 from agriclip_edge.labels.pack import Label, LabelPack
 from agriclip_edge.runtimes import available_cores
+from agriclip_edge.scene.words import TextMap
+from agriclip_edge.text.encoder import TextEncoder
 from training.diffclip.labelled import LabelledScene
 from training.diffclip.student import StudentRun, load_student
+from training.diffclip.texts import TEMPLATE, class_means, read_class_texts, text_centre
 
 from .budget import BUDGET
 from .gate import Figures, failures, measure, read_budget, speed_ratio
@@ -44,6 +48,7 @@ from .writer import write_bundle
 
 FLOAT_FILE = "scene/encoder.onnx"
 INT8_FILE = "scene/encoder-int8.onnx"
+TEXT_FILE = "text/map.safetensors"
 PACK = "classes"
 CARD_FILE = "card.md"
 _OUTPUT = "embedding"
@@ -52,6 +57,7 @@ _TRACING_DIFFERENCE = 1e-4  # largest difference of a value to PyTorch that floa
 _TRACED = 32  # pixels of the example that the graph is traced on; height and width are free
 _MOST_CROPS = 48  # to calibrate on, and as many to judge by
 _ROUNDS = 64  # timed runs
+_LEAST_TEXT_COSINE = 0.99  # of a class's vector by the bundle's text encoder to the one that was bound
 # Components are the teacher's own, in the sensor's units: what follows them is rounded.
 _INT8 = QuantiseConfig(float_convolutions=0, scopes=("/enter", "/blocks", "/leave"))
 
@@ -64,6 +70,7 @@ class SceneConfig:
     version: str = "0.1.0"
     description: str = "classes of a scene, named on the device"
     tile: int = 128  # pixels along a side that the graph is run on at most
+    text_bundle: Path | None = None  # whose text encoder reads other words than the classes'; None: the shipped one
     budget: Path = BUDGET
     licence: str = "Apache-2.0"
     licence_file: Path | None = None
@@ -102,10 +109,6 @@ def export_scene(
         UsageError: there is no student, or the scene lacks one of its modalities.
     """
     student = load_student(run)
-    if student.levelled is not None:
-        raise UsageError(
-            f"{run}: its recipe levels each tile by its mean, which a device that maps one field cannot do"
-        )
     metadata = {"licence": config.licence}
     exact = export_student(student, metadata)
     files = {FLOAT_FILE: exact, **_licences(config)}
@@ -124,7 +127,13 @@ def export_scene(
             files[INT8_FILE] = data
             variants.insert(0, SceneVariant("int8", "onnxruntime", "int8", INT8_FILE, figures.to_manifest()))
     files[CARD_FILE] = _card(student, config, variants).encode()
-    write_bundle(output, *_with_classes(_manifest(student, config, variants), files, student), zipped=zipped)
+    text: SceneText | None = None
+    try:
+        text, files[TEXT_FILE] = _text_map(student, Bundle.open(config.text_bundle))
+    except (LabelError, UsageError) as reason:
+        say(f"words    left out: {reason}")
+    manifest = _manifest(student, config, variants, text)
+    write_bundle(output, *_with_classes(manifest, files, student), zipped=zipped)
 
 
 def export_student(run: StudentRun, metadata: Mapping[str, str]) -> bytes:
@@ -231,9 +240,9 @@ def _said(figures: Figures) -> str:
     return f"{drops}; mean cosine {figures.mean_cosine:.4f}; {figures.speed:.2f} times as fast as float32"
 
 
-def _manifest(run: StudentRun, config: SceneConfig, variants: list[SceneVariant]) -> Manifest:
+def _manifest(run: StudentRun, config: SceneConfig, variants: list[SceneVariant], text: SceneText | None) -> Manifest:
     modalities = [
-        SceneModality(name, entry["unit"], entry["channels"], list(entry["wavelengths"] or []))
+        SceneModality(name, entry["unit"], entry["channels"], list(entry["wavelengths"] or []), run.levels.get(name))
         for name, entry in run.modalities.items()
     ]
     licence = APACHE if config.licence_file is None else f"LICENSES/{config.licence}.txt"
@@ -251,8 +260,29 @@ def _manifest(run: StudentRun, config: SceneConfig, variants: list[SceneVariant]
         card=CARD_FILE,
         licences=[LicenceEntry(config.licence, "scene encoder, classes and model card", licence)],
         files=[],
-        scene=SceneEncoder(modalities, variants, run.student.receptive_field, run.ground_sampling),
+        scene=SceneEncoder(modalities, variants, run.student.receptive_field, run.ground_sampling, text),
     )
+
+
+def _text_map(run: StudentRun, texts: Bundle) -> tuple[SceneText, bytes]:
+    """The map that bound the classes, for words that are none of them.
+
+    The texts of the classes themselves go through the bundle's text encoder and the map: both are right when that
+    gives the classes' own vectors.
+
+    Raises:
+        UsageError: they are not, or there is none.
+        LabelError: the text encoder takes no texts as long.
+    """
+    width = texts.manifest.embedding_dim if texts.manifest.text is not None else 0
+    if run.text_map is None or run.text_map[0].shape[1] != width:
+        raise UsageError(f"classes were bound by codes, or by other texts than those of {texts.manifest.name}")
+    means = class_means(run.classes, TextEncoder(texts).embed, read_class_texts())
+    turn = TextMap(text_centre(means), *(tensor.numpy() for tensor in run.text_map))
+    cosine = float((turn(means) * run.class_vectors).sum(axis=1).min())
+    if cosine < _LEAST_TEXT_COSINE:
+        raise UsageError(f"a class and its texts have a cosine of {cosine:.4f}; accepted: {_LEAST_TEXT_COSINE}")
+    return SceneText(texts.text_encoder_id, TEXT_FILE, [TEMPLATE]), turn.to_bytes()
 
 
 def _licences(config: SceneConfig) -> dict[str, bytes]:

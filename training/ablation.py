@@ -6,7 +6,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,17 +16,19 @@ import torch
 from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
 
+from .ablation_config import AblationConfig
 from .align.artefact import mix
 from .align.config import AlignConfig
 from .align.encoders import Backbone, TextAligned, default_encoder, dino_backbone, imagenet_backbone, trained_encoder
 from .align.features import FeatureStore
-from .align.fit import Part, fit
+from .align.fit import Part, fit, joined, split
 from .align.run import read_part, read_parts, unseen
-from .config import EncoderConfig
 from .data import read_collection
-from .dino.config import DinoConfig
-from .dino.run import start_tower, train_dino
+from .dino.network import new_tower
+from .dino.run import train_dino
+from .encoder import train_encoder
 from .evaluate import Table, judge
+from .image_tower import ImageTower
 from .progress import StatusLine
 from .tables import keep_record, markdown_table, read_record
 from .text_tower import TextTower
@@ -44,7 +46,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         method: one of `METHODS`.
         dino: ``start``, ``trained``, or empty for contrastive only.
         encoder: ``start`` or ``trained``: the text-aligned encoder.
-        seed: of what is held out, and of the runs where there is one a seed.
+        seed: of what is held out, and of the runs where they are trained a seed.
         tables: accuracy by what was judged, as in ``downstream:query``.
         strength: penalty of the map, 0 where there is none.
         cosine: mean over held-out training photos to the map's targets, likewise.
@@ -74,6 +76,7 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         subjects: sha256 of each encoder and backbone, and of the photos.
         held_out_unseen: by seed, whether the trained text-aligned encoder had not seen the photos that chose the mix.
         rows: method by method, seed by seed.
+        courses: of the stages that were trained here, once a seed; in words.
     """
 
     judged: tuple[str, ...]
@@ -83,6 +86,7 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subjects: dict[str, str]
     held_out_unseen: tuple[bool, ...]
     rows: tuple[Row, ...]
+    courses: tuple[str, ...] = ()
 
     def samples(self) -> dict[str, tuple[float, ...]]:
         """Mean accuracy over tasks in percent, one value a seed, by ``<method>-<dino>-<encoder>-<judged>_pct``."""
@@ -115,16 +119,22 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             rows.append(tuple(cells))
         return tuple(columns), tuple(rows)
 
+    def method(self) -> str:
+        """How it was made, in a few sentences."""
+        drawn = " and train " + " and ".join(self.courses) if self.courses else ""
+        return (
+            f"Stages 2 (DINO) and 1 (text-aligned) before and after training on {', '.join(self.collections)}; aligned "
+            "is stage 3, a closed-form map from the DINO features into the text-aligned encoder's space, ensemble the "
+            "mix of both encoders. Mean over tasks of mean per-class accuracy, %; mean, lowest and highest of "
+            f"{len(self.seeds)} seeds, which draw what is held out to choose penalty and mix{drawn}. Gains are in "
+            "points over contrastive only with the same text-aligned encoder, whose training had not seen the held-out "
+            f"photos in {sum(self.held_out_unseen)} of {len(self.seeds)} seeds."
+        )
+
     def markdown(self) -> str:
         """The table as Markdown."""
         columns, rows = self.cells()
-        unseen_by = sum(self.held_out_unseen)
-        return (
-            f"{markdown_table(columns, rows, words=3)}\n\n"
-            f"Mean over tasks of mean per-class accuracy, %; mean, lowest and highest of {len(self.seeds)} seeds; gain "
-            f"in points over contrastive only with the same text-aligned encoder. The photos that chose penalty and "
-            f"mix were new to the trained text-aligned encoder in {unseen_by} of {len(self.seeds)} seeds.\n"
-        )
+        return f"{markdown_table(columns, rows, words=3)}\n\n{self.method()}\n"
 
     def _accuracies(self, method: str, dino: str, encoder: str, judged: str) -> list[float]:
         kind = (method, dino, encoder)
@@ -137,21 +147,18 @@ class Start:
 
     Attributes:
         text: the text tower.
-        backbone: of ImageNet.
+        backbone: of ImageNet; stages 1 and 2 start from it.
         encoder: the default text-aligned encoder.
-        start: what stage 2 starts from, as `training.dino.run.start_tower` takes it.
     """
 
     text: TextTower
     backbone: Backbone
     encoder: TextAligned
-    start: str
 
 
-def default_start(text: TextTower) -> Start:
-    """EfficientNet-Lite0 and ConSE, both of ImageNet."""
-    size = EncoderConfig().input_size
-    return Start(text, imagenet_backbone(size), default_encoder(text, size), "imagenet")
+def default_start(text: TextTower, size: int) -> Start:
+    """EfficientNet-Lite0 and ConSE, both of ImageNet, for photos of ``size`` pixels a side."""
+    return Start(text, imagenet_backbone(size), default_encoder(text, size))
 
 
 def run_ablation(
@@ -163,23 +170,22 @@ def run_ablation(
     collections: Sequence[str],
     judged: Sequence[str],
     seeds: Sequence[int],
-    align: AlignConfig,
-    dino: DinoConfig,
+    config: AblationConfig,
     status: StatusLine,
 ) -> Ablation:
-    """Fit and judge every cell, or go on where ``output`` was left.
+    """Train, fit and judge every cell, or go on where ``output`` was left.
 
     Args:
         data: root of the data.
-        output: made when missing; features, runs of stage 2 and rows that are there are not made again.
+        output: made when missing; features, runs and rows that are there are not made again.
         start: the encoders before training.
-        encoder_runs: of stage 1; one for all seeds, or one a seed.
-        dino_runs: of stage 2, likewise; where none is given, one a seed is trained under ``output``.
+        encoder_runs: of stage 1; one for all seeds, or one a seed. Where none is given, one a seed is trained under
+            ``output``, without the photos that are held out under that seed.
+        dino_runs: of stage 2, likewise.
         collections: folders under ``data`` to train on.
         judged: ``<collection>:<split>`` each.
-        seeds: of what is held out, and of stage 2 where it is trained here.
-        align: recipe of stage 3.
-        dino: recipe of stage 2.
+        seeds: of what is held out, and of the stages that are trained here.
+        config: the recipes; ``collections`` takes the place of stage 1's.
         status: tells how far it is.
 
     Returns:
@@ -187,13 +193,19 @@ def run_ablation(
 
     Raises:
         DataError: the data are incomplete.
-        UsageError: a run is missing, or there are neither one nor as many as seeds.
+        UsageError: a run is missing, there are neither one nor as many as seeds, or there is no seed.
     """
     encoder_of, dino_of = _by_seed("--encoder", encoder_runs, seeds), _by_seed("--dino", dino_runs, seeds)
-    if encoder_of is None or not seeds:
-        raise UsageError("no run of stage 1, or no seed; accepted: at least one --encoder and one seed")
+    if not seeds:
+        raise UsageError("no seed; accepted: at least one")
+    architecture = start.backbone.space.architecture
+    config = replace(
+        config,
+        encoder=replace(config.encoder, architecture=architecture, collections=tuple(dict.fromkeys(collections))),
+        dino=replace(config.dino, architecture=architecture),
+    )
     text, store = start.text, FeatureStore(output / "features", status)
-    templates = trained_encoder(encoder_of(seeds[0]), text)[1]
+    templates = trained_encoder(encoder_of(seeds[0]), text)[1] if encoder_of else config.encoder.templates
     parts = read_parts(data, collections, templates, text, status)
     asked = {name: _read_judged(data, name, templates, text, status) for name in judged}
     subjects = {"start encoder": start.encoder.space.image, "start dino": start.backbone.space.weights}
@@ -202,12 +214,14 @@ def run_ablation(
     rows: list[Row] = []
     fair: list[bool] = []
     for seed in seeds:
-        trained, own_templates, seen = trained_encoder(encoder_of(seed), text)
+        own = _of_seed(config, seed)
+        train = partial(_train, data, output, start, parts, own, status)
+        run = encoder_of(seed) if encoder_of else train("encoder", _train_encoder)
+        trained, own_templates, seen = trained_encoder(run, text)
         if own_templates != templates:
-            raise UsageError(f"{encoder_of(seed)} has other templates than {encoder_of(seeds[0])}: not one protocol")
-        run = dino_of(seed) if dino_of else _train(data, output, start, collections, dino, seed, status)
-        config = replace(align, seed=seed)
-        fair.append(unseen(parts[0], config, seen))
+            raise UsageError(f"{run} has other templates than the first seed's run: not one protocol")
+        fair.append(unseen(parts, own.align, seen))
+        run = dino_of(seed) if dino_of else train("dino", _train_dino)
         backbones = {START: start.backbone, TRAINED: dino_backbone(run, start.backbone.space.input_size)}
         encoders = {START: start.encoder, TRAINED: trained}
         subjects |= {
@@ -215,15 +229,24 @@ def run_ablation(
             f"trained dino, seed {seed}": backbones[TRAINED].space.weights,
         }
         for name, encoder in encoders.items():
-            key = _key(("", name), encoder, None, config, parts, asked)
+            key = _key(("", name), encoder, None, own.align, parts, asked)
             rows += _kept(output, key, partial(_contrastive, name, encoder, seed, asked, store), status)
             for dino_name, backbone in backbones.items():
-                key = _key((dino_name, name), encoder, backbone, config, parts, asked)
-                make = partial(_aligned, dino_name, backbone, name, encoder, config, parts, asked, store)
+                key = _key((dino_name, name), encoder, backbone, own.align, parts, asked)
+                make = partial(_aligned, dino_name, backbone, name, encoder, own.align, parts, asked, store)
                 rows += _kept(output, key, make, status)
     order = {method: number for number, method in enumerate(METHODS)}
     rows.sort(key=lambda row: (order[row.method], row.dino, row.encoder, row.seed))
-    record = Ablation(tuple(judged), tuple(collections), tuple(seeds), templates, subjects, tuple(fair), tuple(rows))
+    record = Ablation(
+        tuple(judged),
+        tuple(collections),
+        tuple(seeds),
+        templates,
+        subjects,
+        tuple(fair),
+        tuple(rows),
+        _courses(config, not encoder_runs, not dino_runs),
+    )
     keep_record(record, output / RECORD, output / TABLE)
     return record
 
@@ -253,15 +276,60 @@ def _read_judged(data: Path, name: str, templates: tuple[str, ...], text: TextTo
     return read_part(read_collection(data / collection), split, templates, text, status)
 
 
+_Train = Callable[[Path, Path, Start, Sequence[Part], AblationConfig, StatusLine], None]
+
+
 def _train(
-    data: Path, output: Path, start: Start, collections: Sequence[str], dino: DinoConfig, seed: int, status: StatusLine
+    data: Path,
+    output: Path,
+    start: Start,
+    parts: Sequence[Part],
+    config: AblationConfig,
+    status: StatusLine,
+    stage: str,
+    train: _Train,
 ) -> Path:
-    """A run of stage 2 for one seed."""
-    run = output / f"dino-{seed}"
-    torch.manual_seed(seed)
-    tower, architecture = start_tower(start.backbone.space.architecture, start.start)
-    train_dino(data, run, replace(dino, architecture=architecture, seed=seed), tower, collections, status)
+    """A run of one stage for one seed; one that is there goes on, or is left as it is."""
+    run = output / f"{stage}-{config.align.seed}"
+    status.say(f"seed {config.align.seed}: {run}")
+    train(data, run, start, parts, config, StatusLine(status.console))
     return run
+
+
+def _train_encoder(
+    data: Path, run: Path, start: Start, parts: Sequence[Part], config: AblationConfig, status: StatusLine
+) -> None:
+    """Stage 1."""
+    tower = ImageTower(start.text.dim, config.encoder.architecture)
+    tower.backbone.load_state_dict(start.backbone.tower.backbone.state_dict())
+    held_out = config.align.held_out
+    train_encoder(data, run, config.encoder, tower, start.text, status, held_out, given=joined(parts))
+
+
+def _train_dino(
+    data: Path, run: Path, start: Start, parts: Sequence[Part], config: AblationConfig, status: StatusLine
+) -> None:
+    """Stage 2; of the photos that are held out it sees none either."""
+    tower = new_tower(config.dino.architecture)
+    tower.backbone.load_state_dict(start.backbone.tower.backbone.state_dict())
+    photos = [part.photos.take(kept) for part, (kept, _) in zip(parts, split(parts, config.align))]
+    torch.manual_seed(config.dino.seed)  # of the projection head
+    train_dino(data, run, config.dino, tower, config.encoder.collections, status, given=photos)
+
+
+def _of_seed(config: AblationConfig, seed: int) -> AblationConfig:
+    stages = {entry.name: replace(getattr(config, entry.name), seed=seed) for entry in fields(config)}
+    return AblationConfig(**stages)
+
+
+def _courses(config: AblationConfig, encoder: bool, dino: bool) -> tuple[str, ...]:
+    """What was trained here for each seed, in words."""
+    sizes = ", ".join(str(size) for size in config.encoder.sizes)
+    found = {
+        f"stage 1 ({len(config.encoder.sizes)} epochs of views of {sizes} px)": encoder,
+        f"stage 2 ({config.dino.steps} steps of {config.dino.batch} photos at {config.dino.global_size} px)": dino,
+    }
+    return tuple(words for words, here in found.items() if here)
 
 
 def _key(

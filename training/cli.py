@@ -128,6 +128,18 @@ def _numbers(words: str) -> tuple[int, ...]:
     return numbers
 
 
+@app.command(epilog="Example: python -m training sample --data DATA --photos 3 --output small")
+def sample(
+    data: Data,
+    output: Annotated[Path, typer.Option(help="Root of the copy.")],
+    photos: Annotated[int, typer.Option(min=1, help="Of each class in each split, at most.")] = 3,
+) -> None:
+    """Copy some photos of every class of every collection, to try a whole chain of commands in minutes."""
+    from .sample import write_sample
+
+    typer.echo(f"{write_sample(data, output, photos):,} photos in {output}")
+
+
 @app.command(epilog=_EVALUATE)
 def evaluate(
     data: Annotated[

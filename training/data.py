@@ -6,6 +6,7 @@ import hashlib
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from agriclip_edge.parallel import ordered_map
 Indices = npt.NDArray[np.int64]
 
 SPLITS = ("train", "val", "query", "support")
+COPIES = Path(__file__).with_name("judged-copies.txt")  # as ``build-shards`` writes it; docs/alive.md says how
 _DECODERS = 2  # decoding is a small part of any run; more threads would take cores from others
 
 
@@ -127,13 +129,22 @@ def read_collection(root: Path) -> Collection:
     return Collection(root, document.name, document.tasks, labels, rows)
 
 
-def read_photos(collection: Collection, split: str, progress: Callable[[Task], None] | None = None) -> Photos:
-    """Decode all photos of one split.
+@cache
+def judged_copies() -> frozenset[str]:
+    """Hashes (sha256, hex) of the files of known training photos that repeat a judged one, or nearly so."""
+    return frozenset(line for line in COPIES.read_text("ascii").splitlines() if not line.startswith("#"))
+
+
+def read_photos(
+    collection: Collection, split: str, say: Callable[[str], None] | None = None, *, copies: bool = False
+) -> Photos:
+    """Decode all photos of one split; of training photos those that repeat a judged one are left out.
 
     Args:
         collection: whose photos.
         split: ``train``, ``val``, ``query`` or ``support``.
-        progress: called after each task.
+        say: told what was read, and how many copies were left out.
+        copies: whether training photos of `judged_copies` stay.
 
     Raises:
         DataError: a tar is missing or broken, holds another class than ``tasks.json``, or another number of photos.
@@ -141,24 +152,40 @@ def read_photos(collection: Collection, split: str, progress: Callable[[Task], N
     rgb: list[RGB] = []
     answers: list[tuple[int, int]] = []
     digest = hashlib.sha256()
+    left_out = 0
     if split not in SPLITS:
         raise DataError(f"no split is called {split!r}; accepted: {', '.join(SPLITS)}")
     for number, task in enumerate(collection.tasks):
-        entries = list(_read_tar(collection.root / f"{task.name}.tar", split))
+        entries = list(read_tar(collection.root / f"{task.name}.tar", split))
         _check_counts(task, split, [folder for folder, _ in entries])
+        kept = entries if copies or split != "train" else [entry for entry in entries if not _is_copy(entry[1])]
+        left_out += len(entries) - len(kept)
         row_of = {entry.folder: row for entry, row in zip(task.classes, collection.rows[number])}
-        for _, data in entries:
+        for _, data in kept:
             digest.update(hashlib.sha256(data).digest())
-        answers += [(number, row_of[folder]) for folder, _ in entries]
-        rgb += _decode_all(task, [data for _, data in entries])
-        if progress is not None:
-            progress(task)
+        answers += [(number, row_of[folder]) for folder, _ in kept]
+        rgb += _decode_all(task, [data for _, data in kept])
+        if say is not None:
+            say(f"read {split} of {task.name}")
+    if say is not None and left_out:
+        say(f"{collection.name}: {left_out} training photos left out, as they nearly repeat judged ones")
     table = np.array(answers, dtype=np.int64).reshape(-1, 2)
     return Photos(tuple(rgb), table[:, 0], table[:, 1], digest.hexdigest())
 
 
+def find_copies(data: Path, names: Sequence[str]) -> Indices:
+    """Which training photos are in `judged_copies`: their numbers in `read_joined` with ``copies``, in order.
+
+    Raises:
+        DataError: as `read_photos`.
+    """
+    parts = [read_collection(data / name) for name in names]
+    tars = [part.root / f"{task.name}.tar" for part in parts for task in part.tasks]
+    return np.flatnonzero([_is_copy(file) for tar in tars for _, file in read_tar(tar, "train")])
+
+
 def read_joined(
-    data: Path, names: Sequence[str], split: str, progress: Callable[[Task], None] | None = None
+    data: Path, names: Sequence[str], split: str, say: Callable[[str], None] | None = None, *, copies: bool = False
 ) -> tuple[Collection, Photos]:
     """Read several collections as one; labels that they share are one label.
 
@@ -166,10 +193,11 @@ def read_joined(
         data: root of the data.
         names: folders under it.
         split: as in `read_photos`, which also says what is raised.
-        progress: called after each task.
+        say: as there.
+        copies: as there.
     """
     parts = [read_collection(data / name) for name in names]
-    return join_photos(parts, [read_photos(part, split, progress) for part in parts], data)
+    return join_photos(parts, [read_photos(part, split, say, copies=copies) for part in parts], data)
 
 
 def join_photos(parts: Sequence[Collection], given: Sequence[Photos], root: Path) -> tuple[Collection, Photos]:
@@ -211,32 +239,33 @@ def join(parts: Sequence[Collection], root: Path) -> Collection:
 
 
 def hold_out(photos: Photos, share: float, seed: int) -> tuple[Photos, Photos]:
-    """Split photos at random, class by class, into those to train on and those to judge choices by.
+    """Split photos as `draw_held_out` says, into those to train on and those to judge choices by."""
+    out = draw_held_out(photos, share, seed)
+    return photos.take(np.flatnonzero(~out)), photos.take(np.flatnonzero(out))
+
+
+def draw_held_out(photos: Photos, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Which photos to hold out, drawn class by class: bool (N,).
 
     Args:
-        photos: all of them.
+        photos: N of them.
         share: of each class that is held out, rounded down, so that a class of few photos keeps them all.
         seed: of the draw.
     """
     generator = np.random.default_rng(seed)
-    held: list[int] = []
+    out = np.zeros(len(photos), bool)
     for task, label in sorted(set(zip(photos.task.tolist(), photos.label.tolist()))):
         members = np.flatnonzero((photos.task == task) & (photos.label == label))
-        held += generator.permutation(members)[: int(len(members) * share)].tolist()
-    out = np.zeros(len(photos), bool)
-    out[held] = True
-    return photos.take(np.flatnonzero(~out)), photos.take(np.flatnonzero(out))
+        out[generator.permutation(members)[: int(len(members) * share)]] = True
+    return out
 
 
-class _TasksFile(msgspec.Struct, frozen=True):
-    """The whole of ``tasks.json``."""
+def read_tar(path: Path, split: str) -> Iterator[tuple[str, bytes]]:
+    """Class folder and bytes of each photo of a split, in the order of their names; nothing is unpacked.
 
-    name: str
-    tasks: tuple[Task, ...]
-
-
-def _read_tar(path: Path, split: str) -> Iterator[tuple[str, bytes]]:
-    """Class folder and bytes of each photo of a split, in the order of their names; nothing is unpacked."""
+    Raises:
+        DataError: it is missing, broken or not laid out as a collection's tar.
+    """
     try:
         with tarfile.open(path, "r:") as archive:
             members = sorted((member for member in archive if not member.isdir()), key=lambda member: member.name)
@@ -251,6 +280,13 @@ def _read_tar(path: Path, split: str) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path} cannot be read: {error}; accepted: an uncompressed tar") from None
 
 
+class _TasksFile(msgspec.Struct, frozen=True):
+    """The whole of ``tasks.json``."""
+
+    name: str
+    tasks: tuple[Task, ...]
+
+
 def _check_counts(task: Task, split: str, folders: Sequence[str]) -> None:
     expected = {entry.folder: int(getattr(entry, split)) for entry in task.classes}
     unknown = sorted(set(folders) - set(expected))
@@ -260,6 +296,10 @@ def _check_counts(task: Task, split: str, folders: Sequence[str]) -> None:
         if folders.count(folder) != count:
             found = folders.count(folder)
             raise DataError(f"{task.name}.tar holds {found} {split} photos of {folder!r}; tasks.json says {count}")
+
+
+def _is_copy(file: bytes) -> bool:
+    return hashlib.sha256(file).hexdigest() in judged_copies()
 
 
 def _decode_all(task: Task, files: Sequence[bytes]) -> list[RGB]:

@@ -57,6 +57,7 @@ def train_encoder(
     *,
     fresh: bool = True,
     know: Callable[[Photos], General] | None = None,
+    given: tuple[Collection, Photos] | None = None,
 ) -> None:
     """Train, or go on where ``output`` was left.
 
@@ -70,12 +71,13 @@ def train_encoder(
         dev: share of the training photos that is held out, to judge choices by, in place of ``val``.
         fresh: the tower has pretrained weights but no head yet; else it goes on as it is.
         know: what is known of the training photos in general, for a recipe that keeps it.
+        given: the recipe's collections and their training photos, where they have been read already.
 
     Raises:
         DataError: the data are incomplete.
         UsageError: ``output`` holds a run of another recipe or other data.
     """
-    collection, photos = read_joined(data, config.collections, "train", lambda task: status.say(f"read {task.name}"))
+    collection, photos = given or read_joined(data, config.collections, "train", status.say)
     if dev > 0:
         photos, held = hold_out(photos, dev, config.seed)
         judged = Judged("dev", held)

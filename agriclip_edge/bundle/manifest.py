@@ -110,17 +110,28 @@ class LicenceEntry(Record, frozen=True):
     file: str
 
 
+class SceneLevel(Record, frozen=True):
+    """What every pixel loses before a graph sees it: ``share`` of the mean over all pixels of its raster with data.
+
+    With ``unit_length`` a pixel's channels, as one vector, are brought to length 1 before.
+    """
+
+    share: float
+    unit_length: bool = False
+
+
 class SceneModality(Record, frozen=True):
     """One sensor of a scene: C channels in ``unit``; wavelengths in nm, one a channel, or none (heights).
 
     The graph takes it as ``name``, float32 (1, C, H, W), with ``name_valid``, float32 (1, 1, H, W), 1 where there is
-    data.
+    data; levelled before, where ``level`` says so.
     """
 
     name: str
     unit: Literal["reflectance", "radiance", "dn", "metres", "intensity"]
     channels: int
     wavelengths: list[float] = []
+    level: SceneLevel | None = None
 
 
 class SceneVariant(Record, frozen=True):
@@ -133,17 +144,29 @@ class SceneVariant(Record, frozen=True):
     figures: dict[str, float] = {}
 
 
+class SceneText(Record, frozen=True):
+    """How words become a class of a scene: through another bundle's text encoder, and the map that bound the classes.
+
+    ``encoder`` names that text encoder (`Bundle.text_encoder_id`); ``file`` holds the map (`scene.words.TextMap`).
+    """
+
+    encoder: str
+    file: str
+    templates: list[str]
+
+
 class SceneEncoder(Record, frozen=True):
     """A fully convolutional encoder of rasters: unit vectors ``embedding``, float32 (1, D, H, W), one a pixel.
 
     A pixel's embedding depends on the ``receptive_field`` pixels by as many around it; ``ground_sampling`` is the
-    metres a pixel that it was trained at.
+    metres a pixel that it was trained at. Without ``text`` only the classes of its packs can be asked for.
     """
 
     modalities: list[SceneModality]
     variants: list[SceneVariant]
     receptive_field: int
     ground_sampling: float | None = None
+    text: SceneText | None = None
 
     @property
     def modality(self) -> str:
@@ -213,7 +236,9 @@ class Manifest(Record, frozen=True):
             _require(0 <= self.facts.share <= 1, f"gives facts the share {self.facts.share}; accepted: 0 to 1")
             used += [self.facts.file, self.facts.symptoms]
         used += [self.reference] if self.reference else []
-        used += [variant.file for variant in self.scene.variants] if self.scene is not None else []
+        if self.scene is not None:
+            used += [variant.file for variant in self.scene.variants]
+            used += [self.scene.text.file] if self.scene.text is not None else []
         for path in used:
             _require(path in paths, f"uses {path!r}, which it does not list under files")
         if self.scene is not None:
@@ -231,8 +256,7 @@ class Manifest(Record, frozen=True):
         _require(8 <= size <= 2048, f"gives preprocessing size {size}; accepted: 8 to 2048 pixels")
         if self.text is not None:
             _require(3 <= self.text.max_tokens <= 8192, f"gives max_tokens {self.text.max_tokens}; accepted: 3 to 8192")
-            bad = [template for template in self.text.templates if template.count("{}") != 1]
-            _require(not bad and bool(self.text.templates), "needs templates that hold {} once each")
+            _check_templates(self.text.templates)
 
     def _check_scene(self, scene: SceneEncoder) -> None:
         _require(not self.image and not self.reference, "is for photos and for scenes; accepted: one of them")
@@ -246,6 +270,12 @@ class Manifest(Record, frozen=True):
             _require(len(waves) in (0, modality.channels), f"{what} {len(waves)} wavelengths; accepted: one a channel")
             for wave in waves:
                 _require(100 <= wave <= 50_000, f"{what} the wavelength {wave:g}; accepted: 100 to 50,000 nm")
+            share = modality.level.share if modality.level is not None else 1.0
+            _require(0 < share <= 1, f"{what} the level {share:g}; accepted: above 0, at most 1")
+        if scene.text is not None:
+            known = re.fullmatch(SHA256, scene.text.encoder) is not None
+            _require(known, f"gives text encoder {scene.text.encoder[:40]!r}; accepted: a sha256")
+            _check_templates(scene.text.templates)
         field, sampling, side = scene.receptive_field, scene.ground_sampling, self.preprocessing.size
         _require(1 <= field <= 255 and field % 2 == 1, f"gives receptive_field {field}; accepted: 1 to 255, odd")
         _require(side > field, f"gives tiles of {side} pixels and receptive_field {field}; accepted: larger tiles")
@@ -260,6 +290,7 @@ class Manifest(Record, frozen=True):
         words += [variant.precision for variant in self.scene.variants] if self.scene is not None else []
         words += [word for licence in self.licences for word in (licence.spdx, licence.covers)]
         words += self.text.templates if self.text is not None else []
+        words += self.scene.text.templates if self.scene is not None and self.scene.text is not None else []
         for word in words:
             _require(word.isprintable(), f"holds control characters: {word[:40]!r}")
 
@@ -328,6 +359,11 @@ def _no_constant(name: str) -> Any:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise BundleError(BundleFault.MANIFEST_INVALID, f"bundle.json {message}")
+
+
+def _check_templates(templates: list[str]) -> None:
+    sound = bool(templates) and all(template.count("{}") == 1 for template in templates)
+    _require(sound, "needs templates that hold {} once each")
 
 
 def _unique(what: str, names: list[str]) -> None:

@@ -30,7 +30,7 @@ class Bundle:
     Example:
         >>> bundle = Bundle.open()
         >>> bundle.manifest.embedding_dim
-        384
+        640
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +137,10 @@ class Bundle:
     def preprocessing_id(self) -> str:
         """sha256 of the preprocessing that the image encoder was made with, or of the channels that a scene's takes."""
         if self.manifest.scene is not None:
-            parts = [[m.name, m.unit, m.channels, m.wavelengths] for m in self.manifest.scene.modalities]
+            parts = [
+                [m.name, m.unit, m.channels, m.wavelengths, *([m.level.share, m.level.unit_length] if m.level else [])]
+                for m in self.manifest.scene.modalities
+            ]
             return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return preprocessing_id(self.manifest.preprocessing.size)
 

@@ -73,9 +73,13 @@ def verify_bundle(path: str | os.PathLike[str] | None = None) -> Iterator[str]:
 
 
 def _verify_scene(bundle: Bundle, scene: SceneEncoder) -> Iterator[str]:
-    """Run every scene encoder on one small tile, whole and with each modality alone."""
+    """Read the map for words, and run every scene encoder on one small tile, whole and with each modality alone."""
     from ..scene.model import SceneModel
+    from ..scene.words import read_text_map
 
+    if scene.text is not None:
+        width = len(read_text_map(bundle, scene.text).centre)
+        yield f"words     texts of {width} values become classes, by text encoder {scene.text.encoder[:12]}…"
     side = scene.receptive_field + 2
     tile = {m.name: np.ones((side, side, m.channels), np.float32) for m in scene.modalities}
     seen = {name: np.ones((side, side), np.bool_) for name in tile}

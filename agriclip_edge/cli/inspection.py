@@ -92,13 +92,17 @@ def _scene(scene: SceneEncoder, sizes: dict[str, int]) -> dict[str, Any]:
     for modality in scene.modalities:
         waves = modality.wavelengths
         said = f"{modality.unit}, {min(waves):g} to {max(waves):g} nm" if waves else modality.unit
+        level = modality.level
+        said += f", levelled by {level.share:g} of each raster's mean" if level is not None else ""
         modalities[modality.name] = {
-            "unit": modality.unit, "channels": modality.channels, "wavelengths": waves, "said": said
+            "unit": modality.unit, "channels": modality.channels, "wavelengths": waves, "said": said,
+            "level": {"share": level.share, "unit_length": level.unit_length} if level is not None else None,
         }  # fmt: skip
     return {
         "modalities": modalities,
         "receptive_field": scene.receptive_field,
         "ground_sampling": scene.ground_sampling,
+        "text_encoder": scene.text.encoder if scene.text is not None else None,
         "variants": {
             variant.name: {"runtime": variant.runtime, "precision": variant.precision, "bytes": sizes[variant.file]}
             for variant in scene.variants

@@ -163,11 +163,13 @@ def build(
 ) -> int:
     """Make a pack of your own labels, on this device."""
     from ..bundle.reader import Bundle
-    from ..classifier import build_pack
     from ..errors import LabelError, UsageError
     from ..files import atomic_write
+    from ..labels.build import Making, make_pack
     from ..labels.lists import parse_labels, read_label_file
     from ..labels.store import SUFFIX, PackStore
+    from ..parallel import begin
+    from ..text.encoder import TextEncoder
 
     store = PackStore()
     path = store.path(name)  # refuses an unusable name before any work
@@ -181,15 +183,14 @@ def build(
     if target.exists() and not replace:
         raise LabelError(f"{target} is there already; --replace overwrites it")
     opened = Bundle.open(bundle)
+    encoder = begin(TextEncoder, opened)  # while the labels are read and matched
     if from_facts is not None:
         typed = _selected(opened, from_facts)
     else:
         typed = read_label_file(labels_file) if labels_file is not None else parse_labels(labels or "")
         if not no_facts:
             options.tell_matches(opened, typed)
-    pack = build_pack(
-        opened, typed, name=name, title=title, templates=template or None, facts=not no_facts, centre=centre
-    )
+    pack = make_pack(opened, encoder, typed, Making(name, title, tuple(template or ()), not no_facts, centre))
     if output is None:
         store.add(pack, replace=replace)
     else:

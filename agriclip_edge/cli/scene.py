@@ -18,6 +18,7 @@ Examples:
   agriclip-edge classify-scene scene.tif --lidar dsm.tif --bundle my-scenes --output map.tif
   agriclip-edge classify-scene scene.hdr --bundle my-scenes --output map.png
   agriclip-edge classify-scene drone.tif --camera rededge-mx.json --bundle my-scenes --output map.tif
+  agriclip-edge classify-scene scene.tif --labels "maize, bare soil" --bundle my-scenes --output map.tif
   agriclip-edge classify-scene scene.tif --scale 0.0001 --unit reflectance --bundle my-scenes --output map.tif --json"""
 
 
@@ -68,6 +69,14 @@ def classify_scene(
         str | None, typer.Option("--variable", metavar="NAME", help="Which array of a .mat or .npz file SCENE is.")
     ] = None,
     pack: options.Packs = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="TEXT",
+            help="Classes to tell apart, with commas: known ones, or others in your own words (docs/diffclip.md).",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -85,11 +94,13 @@ def classify_scene(
     from ..bundle.reader import Bundle
     from ..classifier import open_packs
     from ..errors import UsageError
+    from ..labels.lists import parse_labels
     from ..scene.camera import read_camera
     from ..scene.classify import classify_strips, count_tiles, judge_of
     from ..scene.model import SceneModel
     from ..scene.read import open_raster
     from ..scene.sources import Sources
+    from ..scene.words import typed_pack
     from ..scene.write import Ground, check_output, write_map
 
     if camera is not None and (wavelengths or unit or scale is not None):
@@ -98,6 +109,8 @@ def classify_scene(
     opened = Bundle.open(bundle)
     encoder = opened.for_scenes()
     labels = open_packs(opened, pack or ())
+    if words is not None:
+        labels = typed_pack(opened, labels, parse_labels(words), Bundle.open())
     model = SceneModel(opened, threads=threads, runtime=runtime)
     further = dict(_pair(words) for words in modality or [])
     further |= {"lidar": lidar} if lidar is not None else {}

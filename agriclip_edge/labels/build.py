@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,10 @@ class Making:
 
 
 def make_pack(
-    bundle: Bundle, encoder: TextEncoder, labels: Iterable[str | Label], making: Making | None = None
+    bundle: Bundle,
+    encoder: TextEncoder | Callable[[], TextEncoder],
+    labels: Iterable[str | Label],
+    making: Making | None = None,
 ) -> LabelPack:
     """Embed labels and what is known of them.
 
@@ -54,7 +57,7 @@ def make_pack(
 
     Args:
         bundle: an open bundle.
-        encoder: its text encoder.
+        encoder: its text encoder, or what gives it: one that is being opened is waited for after the labels' matching.
         labels: words, or `Label` objects.
         making: how; None takes the defaults.
 
@@ -70,10 +73,11 @@ def make_pack(
     library = bundle.facts if making.facts or making.centre else None
     if making.centre and library is None:
         raise LabelError("this bundle has no facts library, so there is no centre to take off; accepted: no --centre")
-    templates = tuple(making.templates or encoder.templates)
     if library is not None and making.facts:
         checked = tuple(_known(label, match.facts) for label, match in zip(checked, match_labels(bundle, checked)))
-    vectors = with_symptoms(embed_labels(checked, templates, encoder), checked, library if making.facts else None)
+    opened = encoder() if callable(encoder) else encoder
+    templates = tuple(making.templates or opened.templates)
+    vectors = with_symptoms(embed_labels(checked, templates, opened), checked, library if making.facts else None)
     if library is not None and making.centre:
         vectors = centred(vectors, library.centre)
     return LabelPack(

@@ -28,7 +28,7 @@ _SAME = {
     "yuca": "cassava", "zucchini": "courgette",
 }  # fmt: skip
 _IRREGULAR = {"leaves": "leaf", "halves": "half", "calves": "calf", "loaves": "loaf", "geese": "goose", "mice": "mouse"}
-_LETTERS = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ı": "i", "’": "", "'": ""})
+_LETTERS = {"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ı": "i", "’": "", "'": ""}
 _OUR = re.compile(r"(?<=[a-z]{2}[bdlmnrv])our(?=$|s$|ed$|ing$|less$)")
 
 
@@ -164,10 +164,7 @@ def normalise(text: str) -> list[str]:
         >>> normalise("Grey-coloured molds on Chilli leaves")
         ['grey', 'colored', 'mould', 'chili', 'leaf']
     """
-    plain = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
-    # Accents go; the vowel signs of Indic scripts are no accents and have the combining class 0.
-    spaced = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain if not _accent(c))
-    return [word for word in map(_word, spaced.split()) if word not in _FILLERS]
+    return [word for word in map(_word, text.casefold().translate(_PLAIN).split()) if word not in _FILLERS]
 
 
 def edits(left: str, right: str, most: int) -> int:
@@ -193,8 +190,18 @@ def edits(left: str, right: str, most: int) -> int:
     return min(row[-1], most + 1)
 
 
-def _accent(character: str) -> bool:
-    return unicodedata.combining(character) != 0
+class _Plain(dict[int, str]):
+    """What each character is compared as: worked out once, when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        letters = unicodedata.normalize("NFKD", _LETTERS.get(chr(code), chr(code)))
+        # Accents go; the vowel signs of Indic scripts are no accents and have the combining class 0.
+        kept = (c for c in letters if not unicodedata.combining(c))
+        self[code] = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in kept)
+        return self[code]
+
+
+_PLAIN = _Plain()
 
 
 @lru_cache(maxsize=1 << 14)  # the words of a library come again and again

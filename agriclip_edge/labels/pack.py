@@ -93,7 +93,7 @@ class LabelPack:
         >>> import agriclip_edge
         >>> pack = agriclip_edge.load(packs=["maize-leaf-disease"]).pack
         >>> len(pack.labels), pack.embeddings.shape
-        (4, (4, 384))
+        (4, (4, 640))
     """
 
     name: str

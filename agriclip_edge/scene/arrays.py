@@ -6,6 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,10 +114,7 @@ def open_mat(path: Path, name: str, variable: str | None) -> Raster:
         RuntimeUnavailable: SciPy is not installed.
         UsageError: it holds no such variable, or several that could be meant.
     """
-    try:
-        from scipy import io
-    except ImportError:
-        raise RuntimeUnavailable("MATLAB files need SciPy; install it with: pip install scipy") from None
+    io = _library("scipy.io", "MATLAB files need SciPy; install it with: pip install scipy")
     there = path.stat().st_size
     try:
         listed = io.whosmat(path)
@@ -143,14 +141,9 @@ def open_mat_hdf(path: Path, name: str, variable: str | None) -> Raster:
     """An array of a MATLAB 7.3 file (HDF5), read in windows; MATLAB keeps columns first, which is undone.
 
     Raises:
-        PhotoError: it is none, or holds no raster.
-        RuntimeUnavailable: h5py is not installed.
-        UsageError: it holds no such variable, or several that could be meant.
+        AgriclipError: as `open_mat` does; the library is h5py.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise RuntimeUnavailable("MATLAB 7.3 files need h5py; install it with: pip install h5py") from None
+    h5py = _library("h5py", "MATLAB 7.3 files need h5py; install it with: pip install h5py")
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
@@ -195,6 +188,13 @@ class _Hdf(Raster):
 
     def _close(self) -> None:
         self._file.close()
+
+
+def _library(name: str, missing: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise RuntimeUnavailable(missing) from None
 
 
 def _raster(path: Path, name: str, stored: npt.NDArray[Any], lengths: list[float] | None) -> Raster:

@@ -12,12 +12,13 @@ import numpy as np
 from ..answer import THRESHOLD
 from ..errors import LabelError, UsageError
 from ..labels.pack import LabelPack
+from .level import Leveller
 from .tiles import pieces
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..bundle.manifest import Manifest
+    from ..bundle.manifest import Manifest, SceneLevel
 
 NO_DATA = 0  # in a map: no sensor saw the pixel; classes are numbered from 1
 NONE = 255  # in a map: none of these
@@ -35,15 +36,22 @@ class Window(Protocol):
 
 
 class Embedder(Protocol):
-    """Gives each pixel of a tile its embedding, of what lies within ``receptive_field`` pixels of it."""
+    """Gives each pixel of a tile its embedding, of what lies within ``receptive_field`` pixels of it.
+
+    Attributes:
+        side: of the tiles that it takes at most, pixels.
+        receptive_field: pixels, odd.
+        levels: of the modalities that it wants levelled (`Leveller`), by name.
+    """
 
     side: int
     receptive_field: int
+    levels: Mapping[str, SceneLevel]
 
     def embed(
         self, values: Mapping[str, npt.NDArray[np.float32]], valid: Mapping[str, npt.NDArray[np.bool_]]
     ) -> npt.NDArray[np.float32]:
-        """Unit vectors float32 (H, W, D) of values (H, W, C) by modality."""
+        """Unit vectors float32 (H, W, D) of values (H, W, C) by modality, levelled where it wants them so."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,8 @@ def classify_strips(
 ) -> Iterator[Strip]:
     """Classify a raster in tiles that overlap by the receptive field, so that a tile's border shows nowhere.
 
-    Memory is that of one tile and one strip of the map.
+    Memory is that of one tile and one strip of the map. For an encoder that wants levelled values the means over this
+    raster are taken in a pass before.
 
     Args:
         read: gives parts of the raster.
@@ -144,6 +153,8 @@ def classify_strips(
     margin = model.receptive_field // 2
     if min(height, width) <= margin:
         raise UsageError(f"a raster of {width} by {height} pixels; accepted: at least {margin + 1} either way")
+    if model.levels:
+        read = Leveller(read, model.levels, height, width, model.side, step)
     for rows, row in groupby(pieces(height, width, model.side, margin), key=lambda piece: piece.inner[0]):
         classes = np.zeros((rows.stop - rows.start, width), np.uint8)
         confidence = np.zeros(classes.shape, np.float32)
@@ -159,9 +170,9 @@ def classify_strips(
 
 
 def count_tiles(height: int, width: int, model: Embedder) -> int:
-    """How many tiles `classify_strips` runs."""
-    core = model.side - model.receptive_field + 1
-    return -(-height // core) * -(-width // core)
+    """How many tiles `classify_strips` reads: those that it levels by, if any, and those that it classifies."""
+    sides = [model.side - model.receptive_field + 1, *([model.side] if model.levels else [])]
+    return sum(-(-height // side) * -(-width // side) for side in sides)
 
 
 @dataclass

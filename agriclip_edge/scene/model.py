@@ -15,7 +15,7 @@ from ..runtimes.choice import sift
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..bundle.manifest import SceneVariant
+    from ..bundle.manifest import SceneLevel, SceneVariant
 
 
 class SceneModel:
@@ -26,6 +26,7 @@ class SceneModel:
         variant: name of the graph that runs.
         side: of the tiles that it is run on at most, in pixels.
         receptive_field: pixels, odd: what one embedding depends on.
+        levels: of the modalities whose values are to be levelled before `embed` (`scene.level.Leveller`), by name.
         passed_over: why other variants of the bundle do not run, by their names.
 
     Example:
@@ -53,6 +54,7 @@ class SceneModel:
         self.modalities = {modality.name: modality for modality in scene.modalities}
         self.side = bundle.manifest.preprocessing.size
         self.receptive_field = scene.receptive_field
+        self.levels: Mapping[str, SceneLevel] = {m.name: m.level for m in scene.modalities if m.level is not None}
         self.passed_over: dict[str, str] = {}
         self._dim = bundle.manifest.embedding_dim
         asked = [entry for entry in scene.variants if runtime in (None, entry.runtime, entry.name)]
@@ -80,7 +82,8 @@ class SceneModel:
         """Embeddings of one tile.
 
         Args:
-            values: by modality float32 (H, W, C), in the modality's unit; modalities that are not there are missing.
+            values: by modality float32 (H, W, C), in the modality's unit, levelled where `levels` says so; modalities
+                that are not there are missing.
             valid: by modality bool (H, W), where there is data.
 
         Returns:

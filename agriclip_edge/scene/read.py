@@ -80,32 +80,20 @@ def open_raster(
     return raster
 
 
-def read_modality(
-    path: str | os.PathLike[str],
-    name: str,
-    *,
-    unit: str | None = None,
-    wavelengths: Sequence[float] | None = None,
-    nodata: float | None = None,
-    scale: float = 1.0,
-    variable: str | None = None,
-) -> Modality:
-    """All of a modality at once; the arguments are those of `open_raster`.
+def read_modality(raster: Raster) -> Modality:
+    """All of an open raster at once; it is closed.
 
     Raises:
-        PhotoError: there is no such file, or it cannot be used.
-        RuntimeUnavailable: its reader is not installed.
-        UsageError: an argument does not fit.
+        PhotoError: it cannot be read, or is too large for one read.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "heights.npy"
         >>> np.save(path, np.array([[1.5, np.nan], [2.0, 3.0]]))
-        >>> heights = read_modality(path, "lidar")
+        >>> heights = read_modality(open_raster(path, "lidar"))
         >>> heights.unit, heights.values.shape, int(heights.valid.sum())
         ('metres', (2, 2, 1), 3)
     """
-    raster = open_raster(path, name, unit=unit, wavelengths=wavelengths, nodata=nodata, scale=scale, variable=variable)
     with raster:
         return raster.modality()
 

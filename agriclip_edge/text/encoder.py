@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .clip_tokenizer import ClipBpe
     from .tokenizer import WordPiece
 
-_BATCH = 64  # prompts a run: bounds the memory of attention
+_BATCH = 32  # prompts a run: of nearly one length, so that little padding is computed; bounds the memory
 
 
 class TextEncoder:

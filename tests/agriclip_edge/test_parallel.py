@@ -1,4 +1,4 @@
-"""The ordered map keeps the order, looks ahead no further than it says, and ends cleanly."""
+"""The ordered map keeps the order, looks ahead no further than it says, and ends cleanly; so does a begun call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agriclip_edge.parallel import ordered_map
+from agriclip_edge.parallel import begin, ordered_map
 
 
 def our_threads() -> int:
@@ -99,3 +99,24 @@ def test_a_forgotten_generator_leaves_no_threads() -> None:
     next(results)
     del results
     assert our_threads() == 0
+
+
+def test_a_begun_call_runs_before_its_result_is_wanted() -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def call(word: str) -> str:
+        running.set()
+        assert go_on.wait(10)
+        return word
+
+    result = begin(call, "done")
+    assert running.wait(10)
+    go_on.set()
+    assert result() == result() == "done"
+
+
+def test_a_begun_call_that_fails_fails_where_its_result_is_wanted() -> None:
+    result = begin(int, "leaf")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="leaf"):
+            result()

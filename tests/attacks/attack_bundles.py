@@ -11,6 +11,7 @@ from attack_tools import (
     FACTS,
     GZIP_HEAD,
     IMAGE,
+    MAP,
     PACK,
     VOCABULARY,
     Attack,
@@ -20,6 +21,7 @@ from attack_tools import (
     gzip_of,
     pack_file,
     pack_parts,
+    tensors_file,
     tiny_files,
     tiny_manifest,
     to_json,
@@ -379,13 +381,14 @@ def _scenes() -> list[Attack]:
     heights = {"name": "lidar", "unit": "metres", "channels": 1}
     bands = {"name": "hyperspectral", "unit": "reflectance", "channels": 2, "wavelengths": [550.0, 660.0]}
     graph = {"name": "float", "runtime": "onnxruntime", "precision": "fp32", "file": IMAGE}
+    words = {"encoder": "0" * 64, "file": CARD, "templates": ["{}"]}
 
     def made(name: str, says: str, message: str, fault: str = "manifest-invalid", /, **changes: Any) -> Attack:
-        tiny, image = tiny_manifest(), changes.pop("image", [])
+        tiny, image, at = tiny_manifest(), changes.pop("image", []), changes.pop("at", "open")
+        files = {**tiny_files(), **({MAP: changes.pop("map")} if "map" in changes else {})}
         sound = {"modalities": [bands, heights], "variants": [graph], "receptive_field": 5}
         document = {**tiny, "image": image, "scene": {**sound, **changes}}
-        files = tiny_files()
-        return Attack(f"scene-{name}", says, fault, message, bundle_zip(described(document, files), files))
+        return Attack(f"scene-{name}", says, fault, message, bundle_zip(described(document, files), files), at)
 
     return [
         made("and-photos", "a bundle for photos and for scenes", "is for photos and for scenes",
@@ -404,6 +407,37 @@ def _scenes() -> list[Attack]:
              modalities=[{**bands, "wavelengths": [1.0, 2.0, 3.0]}]),
         made("wavelength-huge", "a wavelength of 1e300 nm", "gives hyperspectral the wavelength 1e+300",
              modalities=[{**bands, "wavelengths": [550.0, 1e300]}]),
+        made("level-over", "more of the mean than there is", "gives hyperspectral the level 1.5",
+             modalities=[{**bands, "level": {"share": 1.5}}]),
+        made("level-negative", "a mean that is added", "gives hyperspectral the level -0.5",
+             modalities=[{**bands, "level": {"share": -0.5}}]),
+        made("level-words", "a level in words", "Expected `float`, got `str`",
+             modalities=[{**bands, "level": {"share": "half"}}]),
+        made("level-unknown", "a field of levels that version 1 does not have", "unknown field `script`",
+             modalities=[{**bands, "level": {"share": 0.5, "script": "x"}}]),
+        made("text-encoder", "words through an encoder that is no hash", "gives text encoder 'yes'",
+             text={**words, "encoder": "yes"}),
+        made("text-file", "a map for words that is not listed", "uses 'text/other.safetensors'",
+             text={**words, "file": "text/other.safetensors"}),
+        made("text-template", "a template without a place for the words", "needs templates that hold {} once each",
+             text={**words, "templates": ["a field"]}),
+        made("text-control", "a template that clears the terminal", "holds control characters",
+             text={**words, "templates": ["\x1b[2J{}"]}),
+        *(
+            made(f"map-{name}", says, message, "text-map-invalid", text={**words, "file": MAP}, map=data, at="verify")
+            for name, says, message, data in (
+                ("text", "a map for words that is text", "not a safetensors file", b"a map\n"),
+                ("pack", "a label pack in place of a map", "holds ['embeddings']; accepted: bias", tiny_files()[PACK]),
+                ("shape", "a map to 15 values", "weight is float32 (15, 3); accepted: float32 (16, 3)",
+                 tensors_file(centre=((3,), 0.0), weight=((15, 3), 1.0), bias=((16,), 0.0))),
+                ("empty", "a map from nothing", "takes texts of 0 values",
+                 tensors_file(centre=((0,), 0.0), weight=((16, 0), 0.0), bias=((16,), 0.0))),
+                ("nan", "NaN in a map", "weight holds values that are no numbers",
+                 tensors_file(centre=((3,), 0.0), weight=((16, 3), float("nan")), bias=((16,), 0.0))),
+                ("huge", "a map of 1e30", "bias holds values that are no numbers or beyond 10000",
+                 tensors_file(centre=((3,), 0.0), weight=((16, 3), 1.0), bias=((16,), 1e30))),
+            )
+        ),
         made("field-even", "a receptive field of 4 pixels", "gives receptive_field 4", receptive_field=4),
         made("field-wide", "margins that leave nothing of a tile", "accepted: larger tiles", receptive_field=255),
         made("sampling", "pixels of -1 m", "gives ground_sampling -1", ground_sampling=-1.0),

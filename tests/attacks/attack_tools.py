@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ IMAGE = "image/encoder.onnx"
 TEXT = "text/encoder.onnx"
 VOCABULARY = "text/vocab.txt"
 CARD = "card.md"
+MAP = "text/map.safetensors"
 PACK = "packs/fruit-colour.safetensors"
 FACTS = {"label": "red apple", "kind": "produce", "parent": "apple", "visible": ["red"], "sources": ["made"]}
 GZIP_HEAD = b"\x1f\x8b\x08" + b"\0" * 6 + b"\xff"
@@ -151,6 +153,16 @@ def pack_file(
     text = header if isinstance(header, str) else json.dumps(header, separators=(",", ":"))
     tensor = {"dtype": dtype, "shape": list(shape or (len(rows) // 32, 16)), "data_offsets": [0, len(rows)]}
     return safetensors(json.dumps({"__metadata__": {"agriclip-pack": text}, "embeddings": tensor}).encode(), rows)
+
+
+def tensors_file(**tensors: tuple[tuple[int, ...], float]) -> bytes:
+    """A safetensors file of float32 tensors by name: each of this shape, all its values this one."""
+    header, rows = {}, b""
+    for name, (shape, value) in tensors.items():
+        data = struct.pack("<f", value) * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [len(rows), len(rows) + len(data)]}
+        rows += data
+    return safetensors(json.dumps(header).encode(), rows)
 
 
 def safetensors(header: bytes, rows: bytes) -> bytes:

@@ -11,16 +11,21 @@ import pytest
 import torch
 
 from agriclip_edge import Bundle
-from agriclip_edge.errors import UsageError
+from agriclip_edge.bundle.manifest import SceneLevel
+from agriclip_edge.errors import LabelError, UsageError
+from agriclip_edge.labels.lists import parse_labels
+from agriclip_edge.scene.classify import Judge, classify_strips
 from agriclip_edge.scene.model import SceneModel
+from agriclip_edge.scene.words import typed_pack
+from agriclip_edge.text.encoder import TextEncoder
 from export.parity import open_session
 from export.scene import SceneConfig, export_scene, export_student
 from export.tiny_scene import write_tiny_scene
-from training.diffclip.config import DiffclipConfig
 from training.diffclip.labelled import LabelledScene
 from training.diffclip.spectrum import fit_components
 from training.diffclip.student import Figures, Student, StudentConfig, StudentRun, load_student, write_student
 from training.diffclip.synthetic import synthetic_scene
+from training.diffclip.texts import class_vectors, read_class_texts
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +131,8 @@ def test_int8_that_loses_too_much_is_left_out(student: Path, scene: LabelledScen
 def test_without_a_scene_there_is_no_int8(student: Path, tmp_path: Path) -> None:
     said: list[str] = []
     export_scene(student, tmp_path / "scenes.zip", SceneConfig(), zipped=True, say=said.append)
-    assert said == ["int8     left out: no scene to calibrate on"]
+    assert said[0] == "int8     left out: no scene to calibrate on"
+    assert "words    left out: classes were bound by codes" in said[1]
     bundle = Bundle.open(tmp_path / "scenes.zip")
     assert "per-pixel transformer" in bundle.read(bundle.manifest.card).decode()
 
@@ -138,11 +144,70 @@ def test_a_scene_of_other_sensors_is_refused(student: Path, scene: LabelledScene
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_student_of_levelled_tiles_is_refused(student: Path, tmp_path: Path) -> None:
-    levelled = replace(load_student(student), levelled=replace(DiffclipConfig.tiny(), level_share=0.5))
-    write_student(levelled, tmp_path / "student")
-    with pytest.raises(UsageError, match="levels each tile by its mean"):
-        export_scene(tmp_path / "student", tmp_path / "bundle", SceneConfig())
+def test_a_student_of_levelled_tiles_answers_from_its_bundle_as_in_training(
+    student: Path, scene: LabelledScene, tmp_path: Path
+) -> None:
+    """One tile as a raster on the device, levelled by itself, against the student on the scene that training levels."""
+    level = SceneLevel(0.5, unit_length=True)
+    run = replace(load_student(student), levels={"hyperspectral": level})
+    write_student(run, tmp_path / "student")
+    said: list[str] = []
+    config = SceneConfig(budget=budget(tmp_path), tile=32)
+    export_scene(tmp_path / "student", tmp_path / "bundle", config, scene, say=said.append)
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert [m.level for m in bundle.for_scenes().modalities] == [level, None]
+    assert bundle.preprocessing_id == bundle.pack("classes").preprocessing
+    model = SceneModel(bundle, threads=1, runtime="float")
+    tile = slice(40, 60)
+
+    def read(rows: slice, columns: slice) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        sensors = scene.scene.modalities
+        values = {m.name: m.values[tile][rows, columns] for m in sensors}
+        return values, {m.name: m.valid[tile][rows, columns] for m in sensors}
+
+    judge = Judge(run.class_vectors, run.temperature, 0.0)
+    strips = list(classify_strips(read, 20, 20, model, judge))
+    inputs = []
+    for m in run.view(scene).scene.modalities:
+        inputs += [
+            torch.from_numpy(m.values[tile].transpose(2, 0, 1)[None].copy()),
+            torch.from_numpy(m.valid[tile][None, None].astype(np.float32)),
+        ]
+    with torch.inference_mode():
+        wanted = run.student(*inputs)[0].permute(1, 2, 0).numpy().reshape(400, -1)
+    classes, confidence = judge(wanted)
+    np.testing.assert_allclose(strips[0].confidence.ravel(), confidence, atol=1e-4)
+    assert (strips[0].classes.ravel() == classes).mean() > 0.99
+    raw = model.embed(*read(slice(0, 20), slice(0, 20))).reshape(400, -1)
+    assert (raw * wanted).sum(axis=1).min() < 0.999  # levelling matters here
+
+
+def test_words_come_with_a_bundle_whose_classes_were_bound_by_texts(
+    student: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    texts = Bundle.open()
+    run = load_student(student)
+    vectors = torch.from_numpy(class_vectors(run.classes, TextEncoder(texts).embed, read_class_texts()))
+    mapped = torch.nn.Linear(384, 16)
+    with torch.no_grad():
+        own = torch.nn.functional.normalize(mapped(vectors), dim=1).numpy()
+    bound = replace(run, class_vectors=own, text_map=(mapped.weight.detach(), mapped.bias.detach()))
+    write_student(bound, tmp_path / "student")
+    said: list[str] = []
+    export_scene(tmp_path / "student", tmp_path / "bundle", SceneConfig(), say=said.append)
+    assert said == ["int8     left out: no scene to calibrate on"]
+    bundle = Bundle.open(tmp_path / "bundle")
+    entry = bundle.for_scenes().text
+    assert entry is not None and entry.encoder == texts.text_encoder_id
+    typed = typed_pack(bundle, bundle.pack("classes"), parse_labels("maize, red meadow"), texts)
+    assert typed.embeddings.shape == (2, 16)
+    assert not np.allclose(typed.embeddings[0], typed.embeddings[1])
+    write_student(replace(bound, class_vectors=own[::-1].copy()), tmp_path / "student")  # of other classes
+    export_scene(tmp_path / "student", tmp_path / "other", SceneConfig(), say=said.append)
+    assert "words    left out: a class and its texts have a cosine of" in said[-1]
+    assert Bundle.open(tmp_path / "other").for_scenes().text is None
+    with pytest.raises(LabelError, match="need text encoder"):  # the tiny bundle's would read them otherwise
+        typed_pack(bundle, bundle.pack("classes"), parse_labels("red meadow"), Bundle.open(tiny_bundle))
 
 
 def test_the_tests_own_bundle_is_made_by_one_command(scene_data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,18 +13,22 @@ from rich.console import Console
 
 from agriclip_edge.errors import UsageError
 from training.ablation import METHODS, RECORD, START, TABLE, TRAINED, Ablation, Start, read_ablation, run_ablation
+from training.ablation_config import AblationConfig, read_config
 from training.align.artefact import MODEL
-from training.align.config import AlignConfig
 from training.align.encoders import conse_encoder, dino_backbone
-from training.checkpoint import write_checkpoint
+from training.checkpoint import read_checkpoint, write_checkpoint
+from training.config import EncoderConfig
+from training.data import hold_out, read_joined
 from training.dino.config import DinoConfig
+from training.fit import Fit
 from training.image_tower import ImageTower
 from training.progress import StatusLine
-from training.synthetic import write_text_model
+from training.synthetic import rename_tasks, write_collection, write_text_model
 from training.text_tower import TextTower
 
 JUDGED = ("alive-mini:val", "alive-mini:query")
 SEEDS = (0, 1, 2)
+CONFIG = AblationConfig.tiny()
 
 
 def write_run(folder: Path, seed: int, templates: tuple[str, ...] = ("{}",)) -> Path:
@@ -40,7 +46,7 @@ def start(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
     backbone = dino_backbone(write_run(folder, 9), 32)
     words = ["apple", "water", "soil", "banana"]
     classifier = torch.randn(4, 256, generator=torch.Generator().manual_seed(0))
-    return Start(text, backbone, conse_encoder(backbone, classifier, torch.zeros(4), words, text), "random")
+    return Start(text, backbone, conse_encoder(backbone, classifier, torch.zeros(4), words, text))
 
 
 class Counting(StatusLine):
@@ -57,9 +63,7 @@ class Counting(StatusLine):
 def ablate(
     data: Path, output: Path, start: Start, encoders: list[Path], dino: list[Path], status: StatusLine
 ) -> Ablation:
-    tiny = DinoConfig.tiny()
-    align = AlignConfig.tiny()
-    return run_ablation(data, output, start, encoders, dino, ["alive-mini"], JUDGED, SEEDS, align, tiny, status)
+    return run_ablation(data, output, start, encoders, dino, ["alive-mini"], JUDGED, SEEDS, CONFIG, status)
 
 
 def test_every_cell_is_there_once_a_seed(data: Path, start: Start, tmp_path: Path) -> None:
@@ -100,28 +104,97 @@ def test_every_cell_is_there_once_a_seed(data: Path, start: Start, tmp_path: Pat
     assert lost.exists() and 1 <= len(fitted) <= 2 < len([line for line in status.said if line.startswith("seed")])
 
 
-def test_stage_2_is_trained_where_no_run_is_given(data: Path, start: Start, tmp_path: Path) -> None:
-    encoder = [write_run(tmp_path / "encoder", 0)]
-    tiny, align = DinoConfig.tiny(), AlignConfig.tiny()
-    arguments = ([], ["alive-mini"], ("alive-mini:val",), (4,), align, tiny, Counting())
-    record = run_ablation(data, tmp_path / "out", start, encoder, *arguments)
-    assert (tmp_path / "out" / "dino-4" / "backbone.safetensors").exists()
-    assert record.subjects["trained dino, seed 4"] != record.subjects["start dino"]
+def test_both_stages_are_trained_a_seed_without_what_that_seed_holds_out(start: Start, tmp_path: Path) -> None:
+    names = ["alive-mini", "alive-plus"]
+    for seed, name in enumerate(names):
+        write_collection(tmp_path / name, seed)
+    rename_tasks(tmp_path / "alive-plus")
+    output, status = tmp_path / "out", Counting()
+
+    def run() -> Ablation:
+        return run_ablation(tmp_path, output, start, [], [], names, ("alive-plus:val",), (3, 4), CONFIG, status)
+
+    record = run()
+    assert record.held_out_unseen == (True, True) and len(record.rows) == 2 * (2 + 8)
+    assert record.subjects["trained encoder, seed 3"] != record.subjects["trained encoder, seed 4"]
+    assert record.subjects["trained dino, seed 3"] != record.subjects["trained dino, seed 4"]
+    assert record.courses == (
+        "stage 1 (3 epochs of views of 32, 32, 32 px)",
+        "stage 2 (12 steps of 8 photos at 32 px)",
+    )
+    for seed in (3, 4):
+        kept = hold_out(read_joined(tmp_path, names, "train")[1], CONFIG.align.held_out, seed)[0]
+        encoder = read_checkpoint(output / f"encoder-{seed}" / MODEL)[1]
+        assert encoder["photos"] == kept.sha256 and encoder["config"]["seed"] == seed
+        dino = read_checkpoint(output / f"dino-{seed}" / "backbone.safetensors")[1]
+        assert dino["config"]["seed"] == seed and len(dino["photos"]) == 2
+    # It learnt something: colours are told better than before.
+    own = record.samples()
+    assert min(own["contrastive-only-trained-alive-plus-val_pct"]) > max(
+        own["contrastive-only-start-alive-plus-val_pct"]
+    )
+    # A second run finds all of it.
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+    assert run() == record and before == {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+
+
+def test_a_seed_that_is_cut_off_goes_on(
+    data: Path, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(output: Path) -> Ablation:
+        arguments = ([], [write_run(tmp_path / "dino", 7)], ["alive-mini"], ("alive-mini:val",), (0,), CONFIG)
+        return run_ablation(data, output, start, *arguments, Counting())
+
+    whole_epoch = Fit.run_epoch
+
+    def cut(fit: Fit, told: Callable[[int, int, float], None] | None = None) -> float:
+        if fit.epoch == 2:
+            raise KeyboardInterrupt
+        return whole_epoch(fit, told)
+
+    record = run(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(Fit, "run_epoch", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut")
+    assert run(tmp_path / "cut") == record
+
+
+def test_recipes_are_changed_by_a_file_that_says_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text("[encoder]\nsizes = [128, 160]\n[dino]\nsteps = 100\n[align]\nheld_out = 0.2\n")
+    config = read_config(path, AblationConfig())
+    assert config.encoder == replace(EncoderConfig(), sizes=(128, 160)) and config.align.held_out == 0.2
+    assert config.dino == replace(DinoConfig.offline(), steps=100)
+    for text, message in (
+        ("[encoder]\nsize = 3", r"sets encoder\.size; accepted: .*encoder\.sizes"),
+        ("[student]\nsteps = 3", r"sets student\.steps"),
+        ("[student]", r"sets student\."),
+        ("[dino]\nsteps = 'many'", "Expected `int`"),
+        ("[dino]\nbatch = 25", "multiple of micro_batch"),
+        ("[encoder.loss]\ngeneral = 1.0", "accepted here: 0"),
+        ("steps = 3", "Expected `object`"),
+        ("[", "short.toml"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=message):
+            read_config(path, AblationConfig())
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_config(tmp_path / "none.toml", AblationConfig())
 
 
 def test_what_makes_no_table_is_refused(data: Path, start: Start, tmp_path: Path) -> None:
     encoder, other = write_run(tmp_path / "a", 0), write_run(tmp_path / "b", 1, ("a photo of {}",))
-    with pytest.raises(UsageError, match="no run of stage 1"):
-        ablate(data, tmp_path, start, [], [], Counting())
+    with pytest.raises(UsageError, match="no seed"):
+        run_ablation(data, tmp_path, start, [], [], ["alive-mini"], JUDGED, (), CONFIG, Counting())
     with pytest.raises(UsageError, match="--dino is given 2 times"):
         ablate(data, tmp_path, start, [encoder], [encoder, encoder], Counting())
     with pytest.raises(UsageError, match="not one protocol"):
         ablate(data, tmp_path, start, [encoder, other, other], [encoder], Counting())
     with pytest.raises(UsageError, match="not its train photos"):
         run_ablation(
-            data, tmp_path, start, [encoder], [encoder], ["alive-mini"], ["alive-mini:train"], SEEDS,
-            AlignConfig.tiny(), DinoConfig.tiny(), Counting(),
-        )  # fmt: skip
+            data, tmp_path, start, [encoder], [encoder], ["alive-mini"], ["alive-mini:train"], SEEDS, CONFIG, Counting()
+        )
     (tmp_path / RECORD).write_text("{}")
     with pytest.raises(UsageError, match="no record of an ablation"):
         read_ablation(tmp_path / RECORD)

@@ -33,14 +33,14 @@ from training.align.encoders import (
 from training.align.features import FeatureStore
 from training.align.fit import best_share, split
 from training.align.ridge import RidgeSums, explained
-from training.align.run import align
+from training.align.run import align, read_parts, unseen
 from training.checkpoint import read_checkpoint, write_checkpoint
-from training.data import read_collection, read_photos
+from training.data import hold_out, read_collection, read_joined, read_photos
 from training.encoder import load_tower
 from training.fit import embed_all
 from training.image_tower import ImageTower
 from training.progress import StatusLine
-from training.synthetic import write_text_model
+from training.synthetic import rename_tasks, write_collection, write_text_model
 from training.text_tower import TextTower
 
 QUIET = StatusLine(Console(quiet=True))
@@ -195,12 +195,22 @@ def test_the_middle_of_equally_good_shares_is_taken() -> None:
     assert share == pytest.approx(0.5) and len(tried) == 11 and tried[0] == (0.0, 0.5)
 
 
-def test_held_out_photos_are_those_of_stage_1(data: Path) -> None:
-    photos = read_photos(read_collection(data / "alive-mini"), "train")
-    config = AlignConfig.tiny()
-    kept, out = split(photos, config)
-    assert sorted([*kept, *out]) == list(range(len(photos))) and len(out) == 15
-    assert not np.array_equal(out, split(photos, replace(config, seed=1))[1])
+def test_held_out_photos_are_those_of_stage_1(texts: tuple[TextTower, TextTower], tmp_path: Path) -> None:
+    names, config = ["alive-mini", "alive-plus"], AlignConfig.tiny()
+    for seed, name in enumerate(names):
+        write_collection(tmp_path / name, seed)
+    rename_tasks(tmp_path / "alive-plus")
+    parts = read_parts(tmp_path, names, ("{}",), texts[0], QUIET)
+    sides = split(parts, config)
+    assert all(sorted([*kept, *out]) == list(range(60)) and len(out) == 15 for kept, out in sides)
+    assert not np.array_equal(sides[0][1], split(parts, replace(config, seed=1))[0][1])
+    # As the command of stage 1 holds them out, of one collection and of two.
+    for some in (1, 2):
+        photos = hold_out(read_joined(tmp_path, names[:some], "train")[1], config.held_out, config.seed)[0]
+        own = split(parts[:some], config)
+        pictures = [part.photos.rgb[index] for part, (kept, _) in zip(parts, own) for index in kept]
+        assert all(np.array_equal(one, other) for one, other in zip(photos.rgb, pictures, strict=True))
+        assert unseen(parts[:some], config, photos.sha256) and not unseen(parts[2 - some :][:1], config, photos.sha256)
 
 
 def test_too_few_photos_to_hold_out_are_refused(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agriclip_edge.errors import LabelError
-from training.data import DataError, hold_out, read_collection, read_joined, read_photos
+from agriclip_edge.errors import LabelError, UsageError
+from training.data import (
+    DataError,
+    find_copies,
+    hold_out,
+    judged_copies,
+    read_collection,
+    read_joined,
+    read_photos,
+    read_tar,
+)
+from training.sample import write_sample
 from training.synthetic import add_photo, rename_tasks, write_collection
 
 
@@ -162,6 +174,47 @@ def test_joined_collections_share_labels_and_keep_their_order(tmp_path: Path) ->
     assert np.array_equal(photos.rgb[len(single[0])], single[1].rgb[0])
     assert photos.task.tolist() == [*single[0].task.tolist(), *(single[1].task + 2).tolist()]
     assert photos.sha256 not in {part.sha256 for part in single}
+
+
+def test_training_photos_that_repeat_judged_ones_are_left_out(
+    collection_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {split: [file for _, file in read_tar(collection_root / "cover.tar", split)] for split in ("train", "val")}
+    known = frozenset(hashlib.sha256(file).hexdigest() for file in (files["train"][3], files["val"][0]))
+    whole = read_photos(read_collection(collection_root), "train")
+    monkeypatch.setattr("training.data.judged_copies", lambda: known)
+    said: list[str] = []
+    kept = read_photos(read_collection(collection_root), "train", said.append)
+    assert len(kept) == len(whole) - 1 and kept.sha256 != whole.sha256
+    assert said == [
+        "read train of fruit",
+        "read train of cover",
+        "alive-mini: 1 training photos left out, as they nearly repeat judged ones",
+    ]
+    every = read_joined(collection_root.parent, ["alive-mini"], "train", copies=True)[1]
+    (copy,) = find_copies(collection_root.parent, ["alive-mini"])
+    assert every.sha256 == whole.sha256 and copy == 36 + 3
+    rest = [rgb for index, rgb in enumerate(every.rgb) if index != copy]
+    assert all(np.array_equal(one, other) for one, other in zip(kept.rgb, rest, strict=True))
+    assert len(read_photos(read_collection(collection_root), "val")) == 20  # what judges stays
+
+
+def test_the_list_of_copies_holds_hashes_alone() -> None:
+    assert judged_copies() and all(re.fullmatch("[0-9a-f]{64}", entry) for entry in judged_copies())
+
+
+def test_a_sample_is_a_collection_of_some_photos_of_each_class(collection_root: Path, tmp_path: Path) -> None:
+    assert write_sample(tmp_path, tmp_path / "small", 3) == 5 * 3 * 4  # classes, photos, splits
+    whole, small = (read_collection(root) for root in (collection_root, tmp_path / "small" / "alive-mini"))
+    assert small.labels == whole.labels and [task.licence for task in small.tasks] == ["CC0-1.0"] * 2
+    before = {rgb.tobytes() for rgb in read_photos(whole, "val").rgb}
+    photos = read_photos(small, "val")
+    assert len(photos) == 15 and {rgb.tobytes() for rgb in photos.rgb} < before
+    assert write_sample(tmp_path, tmp_path / "small", 9) == 5 * (9 + 3 * 4)  # over the smaller one
+    with pytest.raises(DataError, match="holds no collection"):
+        write_sample(collection_root, tmp_path / "other", 3)
+    with pytest.raises(UsageError, match="is the data itself"):
+        write_sample(tmp_path, tmp_path, 3)
 
 
 def test_two_tasks_of_one_name_are_not_joined(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from agriclip_edge.bundle.manifest import SceneLevel
 from agriclip_edge.errors import UsageError
 from agriclip_edge.scene.camera import read_camera
 from agriclip_edge.scene.read import open_raster
@@ -163,20 +164,59 @@ def test_a_camera_takes_the_spectrometers_place(
         through_camera(replace(scene, scene=replace(scene.scene, modalities=(silent,))), camera)
 
 
-def test_a_student_of_levelled_tiles_knows_no_others(run: StudentRun, scene: LabelledScene, tmp_path: Path) -> None:
-    recipe = replace(DiffclipConfig.tiny(), level_share=0.5)
-    write_student(replace(run, levelled=recipe), tmp_path)
+LEVEL = SceneLevel(0.5, unit_length=True)
+
+
+def test_a_student_of_levelled_tiles_maps_each_by_its_own_mean(
+    run: StudentRun, scene: LabelledScene, tmp_path: Path
+) -> None:
+    """A scene in memory tile by tile, and a file of one tile, as the recipe levels them."""
+    write_student(replace(run, levels={"hyperspectral": LEVEL}), tmp_path)
     again = load_student(tmp_path)
-    assert again.levelled == recipe
-    seen, own = again.view(scene).scene.modalities[0], scene.scene.modalities[0]
-    np.testing.assert_array_equal(seen.values, prepared(recipe, scene.scene).modalities[0].values)
-    assert not np.allclose(seen.values, own.values)
-    np.save(tmp_path / "scene.npy", own.values)
-    mapper = open_mapper(tmp_path)
-    with open_raster(tmp_path / "scene.npy", "hyperspectral") as raster:
-        sources = Sources([raster], mapper.modalities)
-        with pytest.raises(UsageError, match="levels each tile"):
-            map_rasters(mapper, sources, tmp_path / "map.png", quiet)
+    assert again.levels == {"hyperspectral": LEVEL}
+    recipe = replace(DiffclipConfig.tiny(), level_share=0.5)
+    wanted = prepared(recipe, scene.scene)
+    np.testing.assert_array_equal(again.view(scene).scene.modalities[0].values, wanted.modalities[0].values)
+    mapper = open_mapper(tmp_path, threshold=0.0)
+    whole = map_scene(mapper, scene, tmp_path / "scene.png", quiet)
+    classes = np.zeros(0, np.int64)
+    for tile in range(6):  # in memory, a tile is 20 rows
+        rows = slice(20 * tile, 20 * tile + 20)
+        ready = {m.name: m.values[rows] for m in wanted.modalities}
+        seen = {m.name: m.valid[rows] for m in wanted.modalities}
+        vectors = torch.from_numpy(ByStudent(again).embed(ready, seen)).flatten(0, 1)
+        classes = np.append(classes, classes_of(vectors, again))
+        if tile == 3:
+            np.save(tmp_path / "scene.npy", scene.scene.modalities[0].values[rows])
+            np.save(tmp_path / "dsm.npy", scene.scene.modalities[1].values[rows])
+            of_tile = np.bincount(classes[-400:], minlength=4)
+    found = [entry["pixels"] for entry in whole.to_record()["classes"]]
+    np.testing.assert_allclose(found, np.bincount(classes, minlength=4), atol=3)
+    files = (open_raster(tmp_path / "scene.npy", "hyperspectral"), open_raster(tmp_path / "dsm.npy", "lidar"))
+    with files[0], files[1]:
+        single = map_rasters(mapper, Sources(files, mapper.modalities), tmp_path / "map.png", quiet)
+    np.testing.assert_allclose([e["pixels"] for e in single.to_record()["classes"]], of_tile, atol=2)
+
+
+def test_a_teacher_that_levels_makes_a_student_that_does(
+    scene: LabelledScene, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, root: Path
+) -> None:
+    config = replace(DiffclipConfig.tiny(), level_share=0.5)
+    encoder = pretrain(scene.scene, tmp_path_factory.mktemp("run"), config, StatusLine(Console(quiet=True)))
+    method = Diffclip(FULL, Features(encoder), nothing, language=False)
+    teacher = method.classifier(scene, *few_shot(scene.labels, *scene.splits[STORED], 40, 0)[:2])
+    run = distil(teacher, scene, tmp_path / "own", StudentConfig.tiny())
+    assert run.levels == {"hyperspectral": LEVEL} and run.figures.agreement > 0.85
+    weight, bias = load_student(tmp_path / "own").text_map or ()
+    torch.testing.assert_close(weight, teacher.map.weight)
+    torch.testing.assert_close(bias, teacher.map.bias)
+    camera = read_camera(root / "examples" / "cameras" / "rededge-mx.json")
+    drone = distil(teacher, scene, tmp_path / "drone", StudentConfig.tiny(), camera=camera)
+    assert drone.levels == {"multispectral": LEVEL} and drone.figures.agreement > 0.8
+    seen = drone.view(scene).scene.modalities[0].values[:20]
+    assert np.abs(seen).max() < 1 and not np.allclose(
+        seen, through_camera(scene, camera).scene.modalities[0].values[:20]
+    )
 
 
 def test_both_map_the_same_scene(folder: Path, teacher: Classifier, scene: LabelledScene, tmp_path: Path) -> None:

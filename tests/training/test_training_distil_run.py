@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from agriclip_edge.text.encoder import TextEncoder
 from training import synthetic
 from training.checkpoint import read_checkpoint, write_checkpoint
 from training.config import EncoderConfig
-from training.data import DataError, read_collection, read_joined
+from training.data import DataError, read_collection, read_joined, read_tar
 from training.distil.ablation import BASE, RECORD, read_ablation, run_ablation, subset, variants
 from training.distil.config import DistilConfig, QuantisationAware, StoreConfig
 from training.distil.losses import TERMS, DistilLoss
@@ -290,6 +291,22 @@ def test_labels_are_told_as_in_the_run_that_is_judged(
     assert float(names.abs().max()) < 2e-3
     with pytest.raises(UsageError, match="accepted: 0 to below 1"):
         StoreConfig(symptoms=1.0)
+
+
+def test_a_lesson_leaves_out_copies_of_judged_photos_that_were_stored(
+    school: School, stored: Path, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [file for _, file in read_tar(school.data / "alive-mini" / "fruit.tar", "train")]
+    copy = frozenset({hashlib.sha256(files[7]).hexdigest()})
+    monkeypatch.setattr("training.data.judged_copies", lambda: copy)
+    rest = school.lesson(stored)
+    kept = [*range(7), *range(8, 60)]
+    assert len(rest.photos) == 59 and torch.equal(rest.stored.rows, lesson.stored.rows[kept])
+    expected = [lesson.photos.rgb[number] for number in kept]
+    assert all(np.array_equal(one, other) for one, other in zip(rest.photos.rgb, expected, strict=True))
+    held = read_lesson(school.data, stored, SPACE, 0.05, school.open, QUIET, dev=0.25)
+    assert len(held.photos) + len(held.judged.photos) == 59
+    school.store(stored)  # still the same views: nothing is made again
 
 
 def test_any_open_clip_model_and_a_bundle_can_teach(tiny_bundle: Path, lesson: Lesson) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 from agriclip_edge.errors import UsageError
 from agriclip_edge.imaging.decode import RGB
 from training.cli import app
-from training.data import DataError
+from training.data import COPIES, DataError
 from training.shards.build import Built, build_shards
 from training.shards.index import Sample, read_index, verify_shards
 from training.shards.read import read_shards
@@ -105,6 +106,21 @@ def test_a_copy_across_splits_leaves_train_not_val(tmp_path: Path) -> None:
     built = build(tmp_path / "out", Source(str(tmp_path / "set"), **TERMS))
     assert [built.pool.candidates[entry.dropped].name for entry in built.duplicates] == ["train/wheat/train3.png"]
     assert {shard.split: shard.photos for shard in built.index.shards} == {"train": 2, "val": 2}
+
+
+def test_training_photos_that_repeat_any_judged_one_are_listed(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        save(tmp_path / "set" / "val" / "wheat" / f"v{seed}.png", picture(seed))
+    # Dropped itself, as it repeats a photo of a test set; its copy is to be left out all the same.
+    save(tmp_path / "test" / "query" / "wheat" / "1.png", picture(1))
+    copies = [save(tmp_path / "set" / "train" / "wheat" / f"t{seed}.jpg", picture(seed), quality=60) for seed in (1, 2)]
+    # Near the copy and nearer to it than to the judged one: the list of duplicates names another training photo.
+    copies.append(save(tmp_path / "set" / "train" / "wheat" / "t3.jpg", np.asarray(Image.open(copies[1]))))
+    save(tmp_path / "set" / "train" / "wheat" / "t4.png", picture(4))
+    build(tmp_path / "out", Source(str(tmp_path / "set"), **TERMS), against=(Source(str(tmp_path / "test")),))
+    listed = (tmp_path / "out" / COPIES.name).read_text("ascii").splitlines()
+    assert listed[0].startswith("#") and COPIES.read_text("ascii").splitlines()[0] == listed[0]
+    assert listed[1:] == sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in copies)
 
 
 def test_groups_stay_on_one_side(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..options import Data, Threads, use_threads
+
 ALIGN_EXAMPLES = """Examples:
 
 python -m training align --data DATA --dino runs/dino --encoder runs/lite0 --output runs/aligned
@@ -15,31 +17,31 @@ python -m training align --data DATA --dino imagenet --encoder default --output 
 --collection alive-plus"""
 ABLATION_EXAMPLES = """Examples:
 
-python -m training ablation --data DATA --encoder runs/lite0 --output runs/ablation
+python -m training ablation --data DATA --output runs/ablation
+
+python -m training ablation --data DATA --config short.toml --collection alive-mini --collection alive-plus \
+--judge alive-mini:val --judge alive-plus:val --judge downstream:query --output runs/ablation
 
 python -m training ablation --data DATA --encoder runs/s0 --encoder runs/s1 --encoder runs/s2 --dino runs/dino \
 --collection alive-mini --collection alive-plus --judge alive-mini:val --judge downstream:query \
 --output runs/ablation"""
 
-_Data = Annotated[Path, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data.")]
 _Collections = Annotated[
     list[str] | None, typer.Option("--collection", help="Folder under --data to train on; may be repeated.")
 ]
-_Threads = Annotated[int, typer.Option(help="Cores for torch; 0 takes its own choice.")]
 
 
 def align(
-    data: _Data,
+    data: Data,
     output: Annotated[Path, typer.Option(help="Folder for the map, the encoder, the mix and the report.")],
     dino: Annotated[str, typer.Option(help="Folder of a run of stage 2, or imagenet.")],
     encoder: Annotated[str, typer.Option(help="Folder of a run of stage 1, or default (ConSE).")],
     collection: _Collections = None,
     held_out: Annotated[float, typer.Option(help="Share of each class that judges penalty and mix.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of what is held out.")] = 0,
-    threads: _Threads = 0,
+    threads: Threads = 0,
 ) -> None:
     """Stage 3: map DINO features into the text-aligned space in closed form."""
-    import torch
     from rich.console import Console
 
     from ..config import EncoderConfig
@@ -49,8 +51,7 @@ def align(
     from .config import AlignConfig
     from .run import align as run
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     text = TextTower(minilm_folder())
     templates, size, seen = EncoderConfig().templates, EncoderConfig().input_size, ""
     if encoder == "default":
@@ -65,42 +66,43 @@ def align(
 
 
 def ablation(
-    data: _Data,
+    data: Data,
     output: Annotated[Path, typer.Option(help="Folder for the record; a cut-off run there goes on.")],
-    encoder: Annotated[list[Path], typer.Option(help="Run of stage 1; once, or once a seed.")],
+    encoder: Annotated[
+        list[Path] | None, typer.Option(help="Run of stage 1; once, or once a seed; trained a seed where none is.")
+    ] = None,
     dino: Annotated[
         list[Path] | None, typer.Option(help="Run of stage 2; once, or once a seed; trained a seed where none is.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with what differs from the recipes: [encoder], [dino], [align].")
     ] = None,
     collection: _Collections = None,
     judge: Annotated[list[str] | None, typer.Option(help="<collection>:<split> to judge on; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(help="How many, from 0.")] = 3,
-    held_out: Annotated[float, typer.Option(help="Share of each class that judges penalty and mix.")] = 0.1,
-    threads: _Threads = 0,
+    threads: Threads = 0,
 ) -> None:
     """The table {ImageNet, trained} DINO × {default, trained} text-aligned encoder, beside contrastive only."""
-    import torch
     from rich.console import Console
 
     from ..ablation import default_start, run_ablation
-    from ..dino.config import DinoConfig
+    from ..ablation_config import AblationConfig, read_config
     from ..progress import StatusLine
     from ..text_tower import TextTower, minilm_folder
-    from .config import AlignConfig
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     console = Console()
+    recipes = AblationConfig() if config is None else read_config(config, AblationConfig())
     record = run_ablation(
         data,
         output,
-        default_start(TextTower(minilm_folder())),
-        encoder,
+        default_start(TextTower(minilm_folder()), recipes.encoder.input_size),
+        encoder or [],
         dino or [],
         collection or ["alive-mini"],
         judge or ["alive-mini:val", "downstream:query"],
         range(seeds),
-        AlignConfig(held_out=held_out),
-        DinoConfig.offline(),
+        recipes,
         StatusLine(console),
     )
     console.print(record.markdown(), markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agriclip_edge.errors import UsageError
 
-from ..data import Collection, Indices, Photos, hold_out
+from ..data import Collection, Indices, Photos, draw_held_out, join_photos
 from ..evaluate import TaskResult, Vectors, judge
 from ..sampling import photo_weights
 from .artefact import Alignment, mix
@@ -64,12 +64,14 @@ def fit(
         store: of features.
 
     Raises:
-        UsageError: the classes have too few photos to hold any out.
+        DataError: two parts have a task of one name.
+        UsageError: there is no part, or the classes have too few photos to hold any out.
     """
+    if not parts:
+        raise UsageError("no collection; accepted: at least one")
     sums: RidgeSums | None = None
     held: list[tuple[Part, Indices, Tensor, Tensor]] = []
-    for part in parts:
-        kept, out = split(part.photos, config)
+    for part, (kept, out) in zip(parts, split(parts, config)):
         features = store.features(backbone, part.photos)
         targets = encoder.project(store.features(encoder.backbone, part.photos))
         weights = torch.from_numpy(photo_weights(part.photos, part.collection, config.by_class, config.by_task))
@@ -107,14 +109,21 @@ def fit(
     return Fitted(alignment, share, mixes)
 
 
-def split(photos: Photos, config: AlignConfig) -> tuple[Indices, Indices]:
-    """Numbers of the photos to solve on and of those held out: the same that stage 1 holds out for its seed."""
-    number = {id(rgb): index for index, rgb in enumerate(photos.rgb)}
-    kept, out = (
-        np.array([number[id(rgb)] for rgb in side.rgb], dtype=np.int64)
-        for side in hold_out(photos, config.held_out, config.seed)
+def joined(parts: Sequence[Part]) -> tuple[Collection, Photos]:
+    """The parts as one collection, as stage 1 is trained on them."""
+    return join_photos(
+        [part.collection for part in parts], [part.photos for part in parts], parts[0].collection.root.parent
     )
-    return kept, out
+
+
+def split(parts: Sequence[Part], config: AlignConfig) -> list[tuple[Indices, Indices]]:
+    """Numbers of each part's photos to solve on, and of those held out.
+
+    They are those that stage 1 holds out of the same collections for its seed.
+    """
+    out = draw_held_out(joined(parts)[1], config.held_out, config.seed)
+    sides = np.split(out, np.cumsum([len(part.photos) for part in parts])[:-1])
+    return [(np.flatnonzero(~side), np.flatnonzero(side)) for side in sides]
 
 
 def best_share(accuracy: Callable[[float], float], mixes: int) -> tuple[float, tuple[tuple[float, float], ...]]:

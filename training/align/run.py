@@ -12,7 +12,7 @@ from typing import Any
 
 from agriclip_edge.files import atomic_write
 
-from ..data import Collection, read_collection, read_photos
+from ..data import Collection, hold_out, read_collection, read_photos
 from ..encoder import label_vectors
 from ..progress import StatusLine
 from ..text_tower import TextTower
@@ -20,7 +20,7 @@ from .artefact import Ensemble, write_alignment, write_ensemble
 from .config import AlignConfig
 from .encoders import Backbone, TextAligned, describe
 from .features import FeatureStore
-from .fit import Fitted, Part, fit, split
+from .fit import Fitted, Part, fit, joined
 
 REPORT = "report.json"
 
@@ -89,7 +89,7 @@ def align(
         "cosine_by_strength": alignment.tried,
         "ensemble_share": fitted.share,
         "held_out_accuracy_by_share": fitted.mixes,
-        "held_out_unseen_by_encoder": unseen(parts[0], config, seen),
+        "held_out_unseen_by_encoder": unseen(parts, config, seen),
     }
     with atomic_write(output / REPORT) as file:
         file.write(json.dumps(report, indent=1).encode() + b"\n")
@@ -122,16 +122,16 @@ def read_part(
     Raises:
         DataError: the data are incomplete.
     """
-    photos = read_photos(collection, split_name, lambda task: status.say(f"read {split_name} of {task.name}"))
+    photos = read_photos(collection, split_name, status.say)
     return Part(collection, photos, lru_cache(partial(label_vectors, text, collection, templates)))
 
 
-def unseen(part: Part, config: AlignConfig, seen: str) -> bool:
+def unseen(parts: Sequence[Part], config: AlignConfig, seen: str) -> bool:
     """Whether an encoder trained on the photos of hash ``seen`` has not seen those that are held out here.
 
     Where it has, its vectors of them are too good, and the mix leans towards it.
     """
-    return part.photos.take(split(part.photos, config)[0]).sha256 == seen
+    return hold_out(joined(parts)[1], config.held_out, config.seed)[0].sha256 == seen
 
 
 def _draw(fitted: Fitted, path: Path) -> None:

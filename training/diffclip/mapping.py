@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import find_objects
 
-from agriclip_edge.bundle.manifest import SceneModality
+from agriclip_edge.bundle.manifest import SceneLevel, SceneModality
 from agriclip_edge.errors import UsageError
 from agriclip_edge.scene.classify import Embedder, Judge, Strip, Summary, classify_strips, count_tiles
 from agriclip_edge.scene.sources import Sources
 from agriclip_edge.scene.write import Ground, write_map
 
 from .labelled import LabelledScene
+from .spectrum import levels
 from .student import STUDENT, StudentRun, Teacher, cut, load_student
 from .windows import Windows
 
@@ -37,6 +38,7 @@ class ByStudent:
         self._student = run.student
         self.side = _STUDENT_SIDE
         self.receptive_field = run.student.receptive_field
+        self.levels: Mapping[str, SceneLevel] = run.levels
 
     def embed(self, values: Values, valid: Masks) -> npt.NDArray[np.float32]:
         """Unit vectors float32 (H, W, D) of values (H, W, C) by modality; one that is not there is missing."""
@@ -60,6 +62,7 @@ class ByTransformer:
         self._dim = int(teacher.class_vectors.shape[1])
         self.side = _TEACHER_SIDE
         self.receptive_field = teacher.side
+        self.levels: Mapping[str, SceneLevel] = levels(teacher.encoder.config)
 
     def embed(self, values: Values, valid: Masks) -> npt.NDArray[np.float32]:
         """Unit vectors float32 (H, W, D) of values (H, W, C) by modality; zeros where no modality has data."""
@@ -85,8 +88,7 @@ class Mapper:
         classes: K names.
         modalities: by name, as the embedder takes them.
         ground_sampling: metres a pixel that it was trained at, or None.
-        view: a scene as the embedder gets it.
-        levelled: it knows tiles that its recipe levels, and no others.
+        view: a scene of the sensors that the embedder knows.
     """
 
     embedder: Embedder
@@ -95,7 +97,6 @@ class Mapper:
     modalities: dict[str, SceneModality]
     ground_sampling: float | None
     view: Callable[[LabelledScene], LabelledScene]
-    levelled: bool
 
 
 def open_mapper(run: Path, threshold: float | None = None) -> Mapper:
@@ -122,8 +123,7 @@ def open_mapper(run: Path, threshold: float | None = None) -> Mapper:
             student.classes,
             modalities,
             student.ground_sampling,
-            student.view,
-            student.levelled is not None,
+            student.sensed,
         )
     from .run import load_run
 
@@ -133,15 +133,7 @@ def open_mapper(run: Path, threshold: float | None = None) -> Mapper:
         name: _modality(name, sensor.channels, sensor.unit, sensor.wavelengths)
         for name, sensor in teacher.modalities.items()
     }
-    return Mapper(
-        ByTransformer(teacher),
-        judge,
-        tuple(teacher.classes),
-        modalities,
-        None,
-        lambda scene: replace(scene, scene=teacher.prepare(scene.scene)),
-        teacher.encoder.config.level_share > 0,
-    )
+    return Mapper(ByTransformer(teacher), judge, tuple(teacher.classes), modalities, None, lambda scene: scene)
 
 
 def _modality(name: str, channels: int, unit: Any, wavelengths: Any) -> SceneModality:
@@ -151,13 +143,7 @@ def _modality(name: str, channels: int, unit: Any, wavelengths: Any) -> SceneMod
 def map_rasters(
     mapper: Mapper, sources: Sources, output: Path, progress: Callable[[float, float, str], None]
 ) -> Summary:
-    """Write the map of raster files, read window by window; see `agriclip_edge.scene.write.write_map`.
-
-    Raises:
-        UsageError: the run levels each tile by its mean, and a raster has no tiles.
-    """
-    if mapper.levelled:
-        raise UsageError("the run levels each tile of its scene by its mean; accepted: that scene, not raster files")
+    """Write the map of raster files, read window by window; see `agriclip_edge.scene.write.write_map`."""
     first = sources.first
     total = count_tiles(first.height, first.width, mapper.embedder)
     strips = classify_strips(
@@ -170,7 +156,7 @@ def map_rasters(
 def map_scene(
     mapper: Mapper, labelled: LabelledScene, output: Path, progress: Callable[[float, float, str], None]
 ) -> Summary:
-    """Write the map of a scene in memory, tile by tile: none looks across its border.
+    """Write the map of a scene in memory, tile by tile: none looks across its border, each is levelled by itself.
 
     Raises:
         UsageError: the scene has none of the mapper's modalities.

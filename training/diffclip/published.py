@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from agriclip_edge.errors import PhotoError, UsageError
 from agriclip_edge.scene.raster import check_wavelengths
-from agriclip_edge.scene.read import read_modality
+from agriclip_edge.scene.read import open_raster, read_modality
 from agriclip_edge.scene.scene import Modality, Scene, Unit
 
 from .labelled import STORED, LabelledScene
@@ -233,14 +233,14 @@ def _assemble(
 
 
 def _spectra(known: Published, path: Path) -> Modality:
-    modality = read_modality(path, "hyperspectral", unit=known.unit)
+    modality = read_modality(open_raster(path, "hyperspectral", unit=known.unit))
     if modality.wavelengths is not None or modality.values.shape[-1] != known.bands:
         return modality
     return replace(modality, wavelengths=np.linspace(*known.wavelengths, known.bands))
 
 
 def _heights(path: Path) -> Modality:
-    return read_modality(path, "lidar", unit="metres")
+    return read_modality(open_raster(path, "lidar", unit="metres"))
 
 
 def _modality(
@@ -250,7 +250,7 @@ def _modality(
 
 
 def _labels_of(path: Path) -> Labels:
-    values = read_modality(path, "labels").values[..., 0]
+    values = read_modality(open_raster(path, "labels")).values[..., 0]
     if (values != np.rint(values)).any() or values.min() < 0 or values.max() > np.iinfo(np.int16).max:
         raise UsageError(f"{path} is no map of labels: whole numbers from 0 on are accepted")
     return values.astype(np.int16)

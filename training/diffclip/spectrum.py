@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from agriclip_edge.bundle.manifest import SceneLevel
+from agriclip_edge.scene.level import unit_length
 from agriclip_edge.scene.scene import Modality, Scene
 
 from .config import DiffclipConfig
@@ -18,7 +21,7 @@ from .statistics import CLIP, apply, scaling
 if TYPE_CHECKING:
     from .labelled import Mask
 
-_TINY = 1e-6  # of a spectrum's length: an all-dark pixel stays at 0
+_TINY = 1e-6  # of a spectrum's length: an all-dark pixel stays at 0; as in `agriclip_edge.scene.level`
 _KEPT = 1e-7  # of the largest variance: directions with less are rounding
 _LEAST_PAIRS = 50  # neighbours a channel, below which noise is not told from signal
 
@@ -70,39 +73,45 @@ class Components(nn.Module):
         return nn.functional.conv2d(values.clamp(-CLIP, CLIP), self.projection[:, :, None, None], -self.offset)
 
 
-def prepared(config: DiffclipConfig, scene: Scene) -> Scene:
-    """A scene as the recipe's encoder sees it: levelled where the recipe says so, else as it is.
+def levels(config: DiffclipConfig) -> dict[str, SceneLevel]:
+    """How the recipe levels a scene's modalities, by name; none unless it says so.
 
-    Levelling takes a share of its tile's mean from each spectrum, of unit length before where the recipe wants that:
-    what a whole tile has in common is as much its flight's light and season as its plants.
+    What a whole tile has in common is as much its flight's light and season as its plants. Where the recipe wants
+    spectra of length 1, they are brought to it before their tile's mean is taken.
     """
     if not config.level_share:
+        return {}
+    return {name: SceneLevel(config.level_share, name in config.normalised) for name in config.levelled}
+
+
+def prepared(config: DiffclipConfig, scene: Scene) -> Scene:
+    """A scene as the recipe's encoder sees it: each tile levelled where the recipe says so, else as it is."""
+    return levelled(levels(config), scene)
+
+
+def levelled(levels: Mapping[str, SceneLevel], scene: Scene) -> Scene:
+    """A scene with some modalities levelled tile by tile, as a device levels a raster; the same scene without any."""
+    if not levels:
         return scene
-    modalities = tuple(_level(config, m, scene.tile) if m.name in config.levelled else m for m in scene.modalities)
+    modalities = tuple(_level(levels[m.name], m, scene.tile) if m.name in levels else m for m in scene.modalities)
     return replace(scene, modalities=modalities)
 
 
-def _level(config: DiffclipConfig, modality: Modality, tile: npt.NDArray[np.int32]) -> Modality:
-    values = _unit_spectra(modality.values) if modality.name in config.normalised else modality.values.copy()
+def _level(level: SceneLevel, modality: Modality, tile: npt.NDArray[np.int32]) -> Modality:
+    values = unit_length(modality.values) if level.unit_length else modality.values.copy()
     seen = modality.valid & (tile >= 0)
     numbers, owner = np.unique(tile[seen], return_inverse=True)
     order = np.argsort(owner, kind="stable")
     sums = np.add.reduceat(values[seen][order].astype(np.float64), np.searchsorted(owner[order], range(len(numbers))))
     means = sums / np.bincount(owner)[:, None]
-    values[seen] -= (config.level_share * means)[owner].astype(np.float32)
+    values[seen] -= (level.share * means)[owner].astype(np.float32)
     return replace(modality, values=values)
-
-
-def _unit_spectra(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    length = np.sqrt(np.square(values).sum(axis=-1, keepdims=True))
-    unit: npt.NDArray[np.float32] = (values / np.maximum(length, _TINY)).astype(np.float32)
-    return unit
 
 
 def empty_components(config: DiffclipConfig, name: str, channels: int, components: int) -> Components:
     """Components of a modality as the recipe wants them, to be filled from a checkpoint or by `fit_components`."""
-    levelled = config.level_share > 0 and name in config.levelled  # then it is normalised before, by `prepared`
-    return Components(channels, components, normalise=name in config.normalised and not levelled)
+    # What is levelled has the length that the recipe wants before.
+    return Components(channels, components, normalise=name in config.normalised and name not in levels(config))
 
 
 def fit_components(
@@ -121,7 +130,7 @@ def fit_components(
         UsageError: no pixel carries data.
     """
     if normalise:
-        modality = replace(modality, values=_unit_spectra(modality.values))
+        modality = replace(modality, values=unit_length(modality.values))
     scale = scaling(modality, pixels)
     chosen = pixels & modality.valid
     scaled = apply(modality, scale)

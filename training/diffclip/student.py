@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from agriclip_edge.bundle.manifest import SceneLevel
 from agriclip_edge.errors import UsageError
 from agriclip_edge.scene.bands import resample
 from agriclip_edge.scene.camera import Camera
@@ -21,14 +22,14 @@ from agriclip_edge.scene.scene import Modality, Scene
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..dino.hashing import tensors_sha256
-from .config import DiffclipConfig
 from .labelled import LabelledScene
-from .spectrum import Components, fit_components, prepared
+from .spectrum import Components, fit_components, levelled, levels
 from .windows import Pixels, Windows
 
 STUDENT = "student.safetensors"
 _TARGETS = "targets.safetensors"  # what the teacher said, kept so that a cut-off run need not ask again
 _CLASS_VECTORS = "class_vectors"
+_TEXT_MAP = ("text_map.weight", "text_map.bias")
 _TEACHER_BATCH = 512  # windows
 _ROUNDS = 5  # timed turns of teacher and student
 _DOUBTED = 0.05  # share of the scene's own pixels that are called none of its classes for a doubtful answer
@@ -61,6 +62,10 @@ class Teacher(Protocol):
     @property
     def temperature(self) -> float:
         """Of the softmax over cosines."""
+
+    @property
+    def map(self) -> nn.Linear:
+        """From the vectors of class texts to class vectors, before these are brought to length 1."""
 
     @property
     def modalities(self) -> Mapping[str, Sensor]:
@@ -229,7 +234,8 @@ class StudentRun:
         ground_sampling: metres a pixel of the scene that it was distilled on, or None.
         figures: as they were measured.
         camera: whose bands it gets in place of a spectrometer's, or None.
-        levelled: the teacher's recipe, where it levels tiles: the student knows no others; else None.
+        levels: of the modalities that are levelled tile by tile before the student sees them, by name.
+        text_map: from the class texts' vectors to the classes' own: weight (D, T) and bias (D,).
     """
 
     student: Student
@@ -240,14 +246,18 @@ class StudentRun:
     ground_sampling: float | None
     figures: Figures
     camera: Camera | None = None
-    levelled: DiffclipConfig | None = None
+    levels: dict[str, SceneLevel] = field(default_factory=dict)
+    text_map: tuple[Tensor, Tensor] | None = None
 
-    def view(self, scene: LabelledScene) -> LabelledScene:
-        """A scene as the student gets it: levelled, or through its camera where the scene has other bands."""
-        if self.levelled is not None:
-            return replace(scene, scene=prepared(self.levelled, scene.scene))
+    def sensed(self, scene: LabelledScene) -> LabelledScene:
+        """A scene through the student's camera, where the scene has other bands."""
         through = self.camera is not None and "multispectral" not in {m.name for m in scene.scene.modalities}
         return through_camera(scene, self.camera) if through and self.camera is not None else scene
+
+    def view(self, scene: LabelledScene) -> LabelledScene:
+        """A scene as the student's network gets it: through its camera, and levelled tile by tile."""
+        seen = self.sensed(scene)
+        return replace(seen, scene=levelled(self.levels, seen.scene))
 
 
 @dataclass
@@ -288,11 +298,8 @@ def distil(
     """
     torch.manual_seed(config.seed)
     generator = np.random.default_rng(config.seed)
-    ready = teacher.prepare(scene.scene)
-    levelled = teacher.encoder.config if ready is not scene.scene else None
-    if levelled is not None and camera is not None:
-        raise UsageError("the run levels the tiles of its scene: what a camera would see of that is not known")
-    scene = replace(scene, scene=ready)
+    wanted, raw = levels(teacher.encoder.config), scene
+    scene = replace(scene, scene=teacher.prepare(scene.scene))
     sensors = {m.name: m for m in scene.scene.modalities}
     names = tuple(teacher.modalities)
     lacking = [name for name in names if name not in sensors]
@@ -306,7 +313,11 @@ def distil(
     output.mkdir(parents=True, exist_ok=True)
     missing = [(), *((name,) for name in names if len(names) > 1)]
     targets = _ask(teacher, scene, pixels, missing, output / _TARGETS, step)
-    own = scene if camera is None else through_camera(scene, camera)
+    own = scene
+    if camera is not None:  # levelled as the spectrometer's bands are for the teacher
+        own = through_camera(raw, camera)
+        wanted = {"multispectral" if name == "hyperspectral" else name: level for name, level in wanted.items()}
+        own = replace(own, scene=levelled(wanted, own.scene))
     parts: dict[str, Components] = {}
     facts: dict[str, dict[str, Any]] = {}
     for name, modality in zip(names, _ordered(own, names)):
@@ -338,7 +349,8 @@ def distil(
         scene.scene.ground_sampling,
         figures,
         camera,
-        levelled,
+        wanted,
+        (teacher.map.weight.detach().clone(), teacher.map.bias.detach().clone()),
     )
     write_student(run, output)
     (output / _TARGETS).unlink(missing_ok=True)
@@ -633,10 +645,12 @@ def write_student(run: StudentRun, folder: Path) -> None:
         "ground_sampling": run.ground_sampling,
         "figures": asdict(run.figures),
         "camera": msgspec.to_builtins(run.camera),
-        "levelled": asdict(run.levelled) if run.levelled is not None else None,
+        "levels": msgspec.to_builtins(run.levels),
     }
-    vectors = torch.from_numpy(run.class_vectors)
-    write_checkpoint(folder / STUDENT, {**run.student.state_dict(), _CLASS_VECTORS: vectors}, description)
+    tensors = {**run.student.state_dict(), _CLASS_VECTORS: torch.from_numpy(run.class_vectors)}
+    if run.text_map is not None:
+        tensors |= dict(zip(_TEXT_MAP, run.text_map))
+    write_checkpoint(folder / STUDENT, tensors, description)
 
 
 def load_student(folder: Path) -> StudentRun:
@@ -650,6 +664,7 @@ def load_student(folder: Path) -> StudentRun:
     tensors, facts = read_checkpoint(folder / STUDENT)
     try:
         vectors = tensors.pop(_CLASS_VECTORS)
+        weight, bias = (tensors.pop(name, None) for name in _TEXT_MAP)
         sensors = {entry["name"]: entry for entry in facts["modalities"]}
         components = {
             name: Components(entry["channels"], entry["components"], normalise=entry["normalise"])
@@ -666,7 +681,8 @@ def load_student(folder: Path) -> StudentRun:
             facts["ground_sampling"],
             Figures(**facts["figures"]),
             msgspec.convert(facts["camera"], Camera | None),
-            msgspec.convert(facts["levelled"], DiffclipConfig | None),
+            msgspec.convert(facts["levels"], dict[str, SceneLevel]),
+            None if weight is None or bias is None else (weight, bias),
         )
     except (ValueError, KeyError, TypeError, RuntimeError, msgspec.ValidationError) as error:
         raise UsageError(f"{folder} holds a broken student: {' '.join(str(error).split())[:200]}") from None

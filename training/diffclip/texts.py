@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from agriclip_edge.errors import UsageError
 
+TEMPLATE = "a multispectral and lidar view of {}"  # what is said of any class, known or not
 TEXTS = Path(__file__).parents[1] / "facts" / "scenes.toml"
 
 Vectors = npt.NDArray[np.float32]
@@ -39,7 +40,7 @@ class ClassText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sentences(self) -> list[str]:
         """All that is said of it, a sentence each."""
         name = f"{self.label} ({self.scientific})" if self.scientific else self.label
-        said = [f"a multispectral and lidar view of {name}", f"{name}: {self.structure}", f"{name}: {self.spectrum}"]
+        said = [TEMPLATE.replace("{}", name), f"{name}: {self.structure}", f"{name}: {self.spectrum}"]
         said += [f"{name}, {self.habitat}"] if self.habitat else []
         return said + [f"a view of {other} from above" for other in self.also]
 
@@ -76,13 +77,24 @@ def class_vectors(classes: Sequence[str], embed: Embed, texts: dict[str, ClassTe
         embed: the text encoder.
         texts: from `read_class_texts`.
     """
+    means = class_means(classes, embed, texts)
+    centred = means - text_centre(means)
+    unit: Vectors = (centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    return unit
+
+
+def class_means(classes: Sequence[str], embed: Embed, texts: dict[str, ClassText]) -> Vectors:
+    """The mean over what is said of each class, float32 (K, D); see `class_vectors`."""
     sentences = []
     for name in classes:
         known = texts.get(name.lower())
-        sentences.append(known.sentences() if known else [f"a multispectral and lidar view of {name}"])
+        sentences.append(known.sentences() if known else [TEMPLATE.replace("{}", name)])
     vectors = embed([sentence for own in sentences for sentence in own])
     ends = np.cumsum([len(own) for own in sentences])
-    means = np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])])
-    centred = means - means.mean(axis=0) if len(classes) > 1 else means
-    unit: Vectors = (centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)).astype(np.float32)
-    return unit
+    return np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])])
+
+
+def text_centre(means: Vectors) -> Vectors:
+    """What is taken off the means (K, D) of classes, (D,): their mean; nothing where there is one class alone."""
+    centre: Vectors = means.mean(axis=0) if len(means) > 1 else np.zeros_like(means[0])
+    return centre

@@ -41,6 +41,8 @@ def train_dino(
     collections: Sequence[str],
     status: StatusLine,
     team: Workers | None = None,
+    *,
+    given: Sequence[Photos] | None = None,
 ) -> None:
     """Train, or go on where ``output`` was left.
 
@@ -53,28 +55,25 @@ def train_dino(
             validation photos are what the monitors are judged on.
         status: tells how far it is.
         team: the processes that share the work; by default this one alone.
+        given: the collections' training photos, where they have been read already.
 
     Raises:
         DataError: the data are incomplete.
         UsageError: ``output`` holds a run of another recipe, start or other data.
     """
     team = team or Workers()
-    first = read_collection(data / collections[0])
-    parts = [
-        read_photos(read_collection(data / name), "train", lambda task: _say(team, status, f"read {task.name}"))
-        for name in collections
-    ]
+    say = status.say if team.first else None
+    parts = given or [read_photos(read_collection(data / name), "train", say) for name in collections]
     identity = {
         "config": asdict(config),
         "photos": [part.sha256 for part in parts],
         "start": tensors_sha256(tower.backbone.state_dict()),
     }
-    judged = read_photos(first, "val") if team.first else None
     fit = DinoFit(config, tower, [rgb for part in parts for rgb in part.rgb], team)
     history = _resume(fit, output, json.loads(json.dumps(identity)))
     if fit.step == config.steps:
         return
-    labelled = Labelled(first, few_per_class(parts[0], config.monitor_shots, config.seed), judged) if judged else None
+    labelled = _labelled(data / collections[0], parts[0], config) if team.first else None
     if labelled and not history:
         history.append({"step": 0, **_judge(fit, labelled)})
         status.say(json.dumps(history[-1]))
@@ -131,6 +130,13 @@ def load_backbone(folder: Path) -> tuple[ImageTower, str]:
     return tower.eval(), architecture
 
 
+def _labelled(root: Path, photos: Photos, config: DinoConfig) -> Labelled:
+    """What the monitors learn from and are judged on."""
+    collection = read_collection(root)
+    support = few_per_class(photos, config.monitor_shots, config.seed)
+    return Labelled(collection, support, read_photos(collection, "val"))
+
+
 def _resume(fit: DinoFit, output: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
     """Restore the run in ``output`` when there is one; returns its log."""
     if not (output / STATE).exists():
@@ -185,8 +191,3 @@ def _mean(measured: Sequence[dict[str, float]]) -> dict[str, float]:
         name: last[name] if name in scheduled else sum(values[name] for values in measured) / len(measured)
         for name in last
     }
-
-
-def _say(team: Workers, status: StatusLine, text: str) -> None:
-    if team.first:
-        status.say(text)

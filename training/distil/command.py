@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..options import Data, Threads, use_threads
+
 if TYPE_CHECKING:
     from ..evaluation.subjects import Subject
     from ..image_tower import ImageTower
@@ -34,9 +36,7 @@ python -m training distil-ablation --data DATA --reinforced reinforced --photos 
 python -m training distil-ablation --data DATA --reinforced reinforced --photos 1500 --epochs 2 --seeds 3 \
 --size 128 --output runs/losses"""
 
-_Data = Annotated[Path, typer.Option(envvar="AGRICLIP_DATA", help="Root of the data.")]
 _Reinforced = Annotated[Path, typer.Option(help="Folder that store-teacher wrote.")]
-_Threads = Annotated[int, typer.Option(help="Cores for torch; 0 takes its own choice.")]
 _Recheck = Annotated[
     float, typer.Option(min=0, max=1, help="Share of the views that is computed again; 0 opens no teacher.")
 ]
@@ -55,7 +55,7 @@ _EVERY = 3  # of the photos: main directions need no more
 
 
 def store_teacher(
-    data: _Data,
+    data: Data,
     output: Annotated[Path, typer.Option(help="Folder for the views; a cut-off run there goes on.")],
     teacher: Annotated[
         list[str], typer.Option(help="Folder of a run, a bundle, or open_clip:NAME:WEIGHTS; may be repeated.")
@@ -75,10 +75,9 @@ def store_teacher(
     captions: Annotated[int, typer.Option(min=0, help="Captions of a class, from its facts.")] = 2,
     general: Annotated[bool, typer.Option(help="Also embed ImageNet's class names, for the affinities.")] = True,
     seed: Annotated[int, typer.Option(help="Of the views.")] = 0,
-    threads: _Threads = 0,
+    threads: Threads = 0,
 ) -> None:
     """Store what teachers say of views of every training photo, once for all students."""
-    import torch
     from rich.console import Console
 
     from ..evaluation.subjects import text_sha256
@@ -89,8 +88,7 @@ def store_teacher(
     from .store import store_teacher as store
     from .teachers import open_teacher
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     folder = minilm_folder()
     text, space = TextTower(folder), text_sha256(folder)
     opened = [(spec, open_teacher(spec)) for spec in teacher]
@@ -112,7 +110,7 @@ def store_teacher(
 
 
 def distil(
-    data: _Data,
+    data: Data,
     reinforced: _Reinforced,
     output: Annotated[Path, typer.Option(help="Folder of the run; a cut-off run there goes on.")],
     architecture: _Architecture = None,
@@ -127,12 +125,11 @@ def distil(
     dev: Annotated[float, typer.Option(help="Share of the training photos to hold out and judge by.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Of the training.")] = None,
     recheck: _Recheck = 0.01,
-    threads: _Threads = 0,
+    threads: Threads = 0,
 ) -> None:
     """Train a student on stored views; its run is judged and exported like that of encoder."""
     from dataclasses import replace
 
-    import torch
     from rich.console import Console
 
     from ..evaluation.subjects import text_sha256
@@ -146,8 +143,7 @@ def distil(
     from .start import with_looks
     from .teachers import open_teacher
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     recipe = _recipe(read_recipe(DistilConfig(), config, loss or []), sizes, rate, seed)
     if quantisation_aware:
         recipe = replace(recipe, quantisation=QuantisationAware())
@@ -164,7 +160,7 @@ def distil(
 
 
 def distil_ablation(
-    data: _Data,
+    data: Data,
     reinforced: _Reinforced,
     output: Annotated[Path, typer.Option(help="Folder for the record; a cut-off run there goes on.")],
     architecture: _Architecture = None,
@@ -177,10 +173,9 @@ def distil_ablation(
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 1,
     rate: _Rate = None,
     recheck: _Recheck = 0.01,
-    threads: _Threads = 0,
+    threads: Threads = 0,
 ) -> None:
     """What each loss brings: students with all losses, with each left out, and with each alone."""
-    import torch
     from rich.console import Console
 
     from ..evaluation.subjects import text_sha256
@@ -192,8 +187,7 @@ def distil_ablation(
     from .start import with_looks
     from .teachers import open_teacher
 
-    if threads > 0:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     recipe = _recipe(read_recipe(DistilConfig(), config, loss or []), ",".join([str(size)] * epochs), rate, None)
     folder, console = minilm_folder(), Console()
     dim, status = TextTower(folder).dim, StatusLine(console)

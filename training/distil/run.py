@@ -11,7 +11,7 @@ import numpy as np
 
 from agriclip_edge.errors import UsageError
 
-from ..data import Collection, Indices, Photos, hold_out, read_joined
+from ..data import Collection, Indices, Photos, draw_held_out, find_copies, read_joined
 from ..dino.hashing import tensors_sha256
 from ..encoder import Judged, by_collection, run_epochs
 from ..evaluate import evaluate
@@ -79,16 +79,20 @@ def read_lesson(
     names = stored.header.config.collections
     if stored.header.space != space:
         raise UsageError(f"{reinforced} was stored for another text encoder; accepted: the one that it was made with")
-    collection, photos = read_joined(data, names, "train", lambda task: status.say(f"read {task.name}"))
+    collection, photos = read_joined(data, names, "train", status.say, copies=True)
     checked = recheck(stored, photos, share, opened, status, seed)
     status.say(f"{checked} of {len(photos) * stored.header.config.views} views computed again: as stored")
+    copies = find_copies(data, names)
+    if len(copies):
+        status.say(f"{len(copies)} training photos left out, as they nearly repeat judged ones")
+        rest = np.setdiff1d(np.arange(len(photos)), copies)
+        photos, stored = photos.take(rest), stored.take(rest)
     if dev <= 0:
         judged = Judged("val", read_joined(data, names, "val")[1])
         return Lesson(data, collection, photos, stored, judged)
-    rest, held = hold_out(photos, dev, seed)
-    number = {id(rgb): index for index, rgb in enumerate(photos.rgb)}
-    chosen = np.array([number[id(rgb)] for rgb in rest.rgb], np.int64)
-    return Lesson(data, collection, photos, stored, Judged("dev", held)).take(chosen)
+    out = draw_held_out(photos, dev, seed)
+    judged = Judged("dev", photos.take(np.flatnonzero(out)))
+    return Lesson(data, collection, photos, stored, judged).take(np.flatnonzero(~out))
 
 
 def fitting(config: Config, lesson: Lesson, *, pretrained: bool) -> Config:

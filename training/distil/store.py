@@ -181,7 +181,8 @@ def store_teacher(
         raise UsageError("no teacher; accepted: at least one --teacher")
     if sum(not subject.text_encoder for _, subject in teachers) > 1:
         raise UsageError("two teachers say how photos look; accepted: one")
-    collection, photos = read_joined(data, config.collections, "train", lambda task: status.say(f"read {task.name}"))
+    # With copies of judged photos: their list may grow, and a lesson leaves out those that are in it when it is read.
+    collection, photos = read_joined(data, config.collections, "train", status.say, copies=True)
     prompts, sets, general, codes = _prompts(collection.labels, config)
     spaces = {student[0]: student[1]}
     spaces |= {subject.text_encoder: subject.embed_texts for _, subject in teachers if subject.text_encoder}

@@ -18,10 +18,18 @@ from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
 from agriclip_edge.labels.pack import Label, check_labels
 
-from ..data import SPLITS, ClassEntry, Task
+from ..data import COPIES, SPLITS, ClassEntry, Task
 from ..progress import StatusLine
 from .candidates import Candidate, list_source
-from .duplicates import HELD_OUT, Duplicate, find_alike, find_duplicates, write_list
+from .duplicates import (
+    HELD_OUT,
+    Duplicate,
+    find_alike,
+    find_duplicates,
+    find_judged_copies,
+    write_judged_copies,
+    write_list,
+)
 from .fingerprint import Print, read_prints
 from .index import INDEX, VERSION, Index, Sample, read_index
 from .recipe import Recipe, Source, is_licence
@@ -142,6 +150,7 @@ def build_shards(
         index = Index(VERSION, recipe.name, plan.sha256, tasks, tuple(shards))
         splits = _splits(pool, chosen)
         write_list(output / DUPLICATES, duplicates, pool.candidates, splits)
+        write_judged_copies(output / COPIES.name, _judged_copies(recipe, pool, clock), pool.prints)
         built = Built(recipe, index, pool, duplicates, splits, entries, chosen.moved, clock.seconds)
         with clock.stage("report", 1) as progress:
             write_report(built, output)
@@ -205,6 +214,11 @@ def _list_all(sources: Sequence[Source], progress: Callable[[int], None]) -> tup
 def _compare(recipe: Recipe, pool: Pool, clock: _Clock) -> tuple[Duplicate, ...]:
     with clock.stage("duplicates", len(pool.candidates)) as progress:
         return tuple(find_duplicates(pool.candidates, pool.prints, pool.held_out, recipe, progress))
+
+
+def _judged_copies(recipe: Recipe, pool: Pool, clock: _Clock) -> list[int]:
+    with clock.stage("copies of judged photos", len(pool.candidates)) as progress:
+        return find_judged_copies(pool.candidates, pool.prints, pool.held_out, recipe, progress)
 
 
 def _choose(recipe: Recipe, pool: Pool, duplicates: Sequence[Duplicate]) -> _Chosen:

@@ -24,6 +24,8 @@ COLUMNS = (
     "kept path", "kept task", "kept label", "kept split", "bits", "grey levels", "cosine", "position",
 )  # fmt: skip
 _REPORT_EVERY = 256  # photos
+_TRAIN = 2  # rank of photos that judge nothing
+_ABOUT = "# sha256 of training photos that repeat a judged one, or nearly so; written by build-shards"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,38 @@ def find_duplicates(
     return found
 
 
+def find_judged_copies(
+    candidates: Sequence[Candidate],
+    prints: Sequence[Print],
+    held_out: int,
+    recipe: Recipe,
+    progress: Callable[[int], None],
+) -> list[int]:
+    """Training photos that equal or nearly equal one that judges: their numbers.
+
+    `find_duplicates` names one photo for each that it drops. That may be another training photo, and a photo that
+    judges may be dropped itself; who reads the sources as they are has both, and must leave out what is named here.
+
+    Args:
+        candidates: as for `find_duplicates`.
+        prints: likewise.
+        held_out: likewise.
+        recipe: likewise.
+        progress: likewise.
+    """
+    table = PrintTable.of(prints)
+    index = NearIndex(recipe.bits, recipe.grey, recipe.turned)
+    found = []
+    for count, number in enumerate(_order(candidates, held_out)):
+        if _rank(candidates, held_out, number) < _TRAIN:
+            index.add(number, int(table.hashes[number, 0]), table.thumbnails[number])
+        elif index.find(table.hashes[number], table.thumbnails[number]) is not None:
+            found.append(number)
+        if count % _REPORT_EVERY == _REPORT_EVERY - 1:
+            progress(_REPORT_EVERY)
+    return found
+
+
 def find_alike(
     embeddings: npt.NDArray[np.float32], judged: npt.NDArray[np.bool_], held_out: int, cosine: float
 ) -> list[Duplicate]:
@@ -131,6 +165,13 @@ def find_alike(
     return found
 
 
+def write_judged_copies(path: Path, numbers: Sequence[int], prints: Sequence[Print]) -> None:
+    """Write the hashes of photos' files, sorted, one a line: `training.data.judged_copies` reads them."""
+    lines = [_ABOUT, *sorted({prints[number].file for number in numbers})]
+    with atomic_write(path) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+
+
 def write_list(
     path: Path, duplicates: Sequence[Duplicate], candidates: Sequence[Candidate], splits: Sequence[str]
 ) -> None:
@@ -157,9 +198,10 @@ def write_list(
 def _order(candidates: Sequence[Candidate], held_out: int) -> list[int]:
     """Held-out photos, then judging ones, then the rest; within each in the given order."""
 
-    def rank(number: int) -> int:
-        if number < held_out:
-            return 0
-        return 1 if candidates[number].split not in ("", "train") else 2
+    return sorted(range(len(candidates)), key=lambda number: _rank(candidates, held_out, number))
 
-    return sorted(range(len(candidates)), key=rank)
+
+def _rank(candidates: Sequence[Candidate], held_out: int, number: int) -> int:
+    if number < held_out:
+        return 0
+    return 1 if candidates[number].split not in ("", "train") else _TRAIN

@@ -47,6 +47,15 @@ def test_a_table_for_people(cli: Cli, scene_data: Path, tmp_path: Path) -> None:
     assert lines[-1].endswith("none of these") and "100.0 %" in lines[-1]
 
 
+def test_some_of_the_classes_by_their_names(cli: Cli, scene_data: Path, tmp_path: Path) -> None:
+    found = classify(cli, scene_data, tmp_path / "map.png", "--labels", "Bare soil, maize", "--json")
+    assert found.code == 0, found.err
+    assert [entry["label"] for entry in found.json["classes"]] == ["bare soil", "maize"]
+    every = classify(cli, scene_data, tmp_path / "map.png", "--json").json["classes"]
+    pixels = {entry["label"]: entry["pixels"] for entry in every}
+    assert all(entry["pixels"] > 0.8 * pixels[entry["label"]] for entry in found.json["classes"])
+
+
 def test_whole_numbers_need_a_unit(cli: Cli, scene_data: Path, tmp_path: Path) -> None:
     stored = tmp_path / "scene.npy"
     np.save(stored, np.rint(np.load(scene_data / "scene.npy").astype(np.float32) * 10_000).astype(np.uint16))
@@ -77,6 +86,9 @@ def test_what_is_wrong_is_one_line(
     refused(2, "--modality 'lidar'; accepted: NAME=FILE", "--modality", "lidar")
     refused(2, "--wavelengths 'red'", "--wavelengths", "red")
     refused(2, "no pack named 'weeds'", "--pack", "weeds")
+    refused(2, "'olives' is no class of agriclip-tiny-scene, which has no map for other words; accepted: maize",
+            "--labels", "maize, olives")  # fmt: skip
+    refused(2, "label 'Maize' is there twice", "--labels", "maize, Maize")
     refused(2, "--camera says wavelengths", "--camera", camera, "--scale", "2")
     refused(1, "5 wavelengths", "--camera", camera)
     found = cli("classify-scene", scene_data / "scene.npy", "--bundle", scene_data / "bundle", "--output", "map.jpg")

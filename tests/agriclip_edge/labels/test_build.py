@@ -12,6 +12,7 @@ import agriclip_edge
 from agriclip_edge import Bundle, BundleError, BundleFault, Label, LabelError, LabelPack
 from agriclip_edge.labels.build import Making, centred, make_pack, with_symptoms
 from agriclip_edge.labels.pack import merge
+from agriclip_edge.parallel import begin
 from agriclip_edge.text.encoder import TextEncoder
 
 TYPED = ["common rust of maize", "blue water", Label("jassid", "pest", ("hopper",), {"fr": "jasside"})]
@@ -48,6 +49,12 @@ def test_symptoms_enter_and_the_match_is_kept(bundle: Bundle, encoder: TextEncod
         assert pack.embeddings[row] @ library.symptoms[number] > alone.embeddings[row] @ library.symptoms[number] + 0.01
     assert np.array_equal(pack.embeddings[1], alone.embeddings[1])
     assert LabelPack.from_bytes(pack.to_bytes()).labels == pack.labels
+
+
+def test_an_encoder_that_is_being_opened_is_waited_for(bundle: Bundle, encoder: TextEncoder) -> None:
+    pack = make_pack(bundle, begin(TextEncoder, bundle, 1), TYPED)
+    assert pack.labels == make_pack(bundle, encoder, TYPED).labels
+    assert np.array_equal(pack.embeddings, make_pack(bundle, encoder, TYPED).embeddings)
 
 
 def test_the_bundle_says_how_much_the_symptoms_count(bundle: Bundle) -> None:

@@ -32,14 +32,16 @@ def write(
 @pytest.mark.parametrize("interleave", ORDER)
 @pytest.mark.parametrize("order", [0, 1])
 def test_every_interleave_and_byte_order_gives_the_same_cube(tmp_path: Path, interleave: str, order: int) -> None:
-    values = read_modality(write(tmp_path, interleave, 2, order, offset=7), "hyperspectral").values
+    values = read_modality(open_raster(write(tmp_path, interleave, 2, order, offset=7), "hyperspectral")).values
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, CUBE)
 
 
 @pytest.mark.parametrize("number", TYPES)
 def test_every_data_type_is_read(tmp_path: Path, number: int) -> None:
-    np.testing.assert_array_equal(read_modality(write(tmp_path, "bip", number), "hyperspectral").values, CUBE)
+    np.testing.assert_array_equal(
+        read_modality(open_raster(write(tmp_path, "bip", number), "hyperspectral")).values, CUBE
+    )
 
 
 def test_a_window_is_the_part_of_the_whole(tmp_path: Path) -> None:
@@ -67,7 +69,9 @@ def test_what_the_header_says_of_bands_and_place_is_kept(tmp_path: Path) -> None
 
 
 def test_wavelengths_without_a_unit_are_told_by_their_size(tmp_path: Path) -> None:
-    found = read_modality(write(tmp_path, more="wavelength = {0.4, 0.5, 0.6, 0.7, 2.5}"), "hyperspectral").wavelengths
+    found = read_modality(
+        open_raster(write(tmp_path, more="wavelength = {0.4, 0.5, 0.6, 0.7, 2.5}"), "hyperspectral")
+    ).wavelengths
     assert found is not None
     np.testing.assert_allclose(found, [400, 500, 600, 700, 2500])
 
@@ -97,7 +101,7 @@ def test_a_header_that_lies_is_one_clear_line(tmp_path: Path, old: str, new: str
     assert old in text
     header.write_text(text.replace(old, new))
     with pytest.raises(PhotoError, match=r"cube\.") as caught:
-        read_modality(header, "hyperspectral")
+        read_modality(open_raster(header, "hyperspectral"))
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 

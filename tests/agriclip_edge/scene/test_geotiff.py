@@ -50,17 +50,17 @@ def test_wavelengths_stand_in_names_or_in_gdals_tags(tmp_path: Path) -> None:
     path = write(tmp_path / "named.tif")
     with rasterio.open(path, "r+") as file:
         file.descriptions = ("Blue 475 nm", "Green (560.0 nm)", "668nm", "717 nanometers", "0.842 um")
-    found = read_modality(path, "multispectral").wavelengths
+    found = read_modality(open_raster(path, "multispectral")).wavelengths
     assert found is not None
     np.testing.assert_allclose(found, DRONE)
     path = write(tmp_path / "tagged.tif")
     with rasterio.open(path, "r+") as file:
         for band, length in enumerate(DRONE, 1):
             file.update_tags(band, wavelength=str(length / 1e3), wavelength_units="Micrometers")
-    found = read_modality(path, "multispectral").wavelengths
+    found = read_modality(open_raster(path, "multispectral")).wavelengths
     assert found is not None
     np.testing.assert_allclose(found, DRONE)
-    assert read_modality(write(tmp_path / "plain.tif"), "multispectral").wavelengths is None
+    assert read_modality(open_raster(write(tmp_path / "plain.tif"), "multispectral")).wavelengths is None
 
 
 def test_opacity_is_the_mask_and_no_channel(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_opacity_is_the_mask_and_no_channel(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as file:
         named = rasterio.enums.ColorInterp
         file.colorinterp = (named.blue, named.green, named.red, named.undefined, named.alpha)
-    modality = read_modality(path, "multispectral")
+    modality = read_modality(open_raster(path, "multispectral"))
     assert modality.values.shape == (40, 30, 4)
     assert modality.valid[:, :20].all() and not modality.valid[:, 20:].any()
 
@@ -79,7 +79,7 @@ def test_opacity_is_the_mask_and_no_channel(tmp_path: Path) -> None:
 def test_float_heights_with_gaps(tmp_path: Path) -> None:
     heights = np.full((8, 8, 1), 12.5, np.float32)
     heights[0, 0], heights[1, 1] = -3.4028234663852886e38, np.nan
-    lidar = read_modality(write(tmp_path / "dsm.tif", heights, nodata=-3.4028234663852886e38), "lidar")
+    lidar = read_modality(open_raster(write(tmp_path / "dsm.tif", heights, nodata=-3.4028234663852886e38), "lidar"))
     assert lidar.unit == "metres" and lidar.valid.sum() == 62 and not lidar.valid[0, 0] and not lidar.valid[1, 1]
 
 
@@ -99,7 +99,7 @@ def test_broken_files_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[
     for cut in (8, 100, len(whole) // 2):
         path.write_bytes(whole[:cut])
         with pytest.raises(PhotoError, match=r"scene\.tif") as caught:
-            read_modality(path, "multispectral")
+            read_modality(open_raster(path, "multispectral"))
         assert "\n" not in str(caught.value)
     spoilt = np.random.default_rng(0)
     for _ in range(40):
@@ -108,7 +108,7 @@ def test_broken_files_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[
             data[place] = spoilt.integers(256)
         path.write_bytes(data)
         try:
-            read_modality(path, "multispectral")
+            read_modality(open_raster(path, "multispectral"))
         except PhotoError as error:
             assert "\n" not in str(error)
 

@@ -34,7 +34,9 @@ def test_a_named_array_and_its_windows(tmp_path: Path, write: Any) -> None:
         values, _ = raster.read(slice(1, 3), slice(0, 2))
     np.testing.assert_array_equal(values, CUBE[1:3, :2])
     assert raster.wavelengths is not None and raster.wavelengths.tolist() == [400, 500, 600, 700, 800]
-    np.testing.assert_array_equal(read_modality(path, "lidar", variable="LiDAR").values[..., 0], CUBE[..., 0])
+    np.testing.assert_array_equal(
+        read_modality(open_raster(path, "lidar", variable="LiDAR")).values[..., 0], CUBE[..., 0]
+    )
     with pytest.raises(UsageError, match=r"no raster 'DSM'; it has HSI \(3, 4, 5\)"):
         open_raster(path, "lidar", variable="DSM")
 
@@ -47,7 +49,7 @@ def test_broken_files_are_one_line(tmp_path: Path, write: Any) -> None:
     for cut in (200, 700, len(whole) // 2, len(whole) - 40):
         path.write_bytes(whole[:cut])
         with pytest.raises(PhotoError, match=r"scene\.mat") as caught:
-            read_modality(path, "hyperspectral")
+            read_modality(open_raster(path, "hyperspectral"))
         assert "\n" not in str(caught.value)
     spoilt = np.random.default_rng(1)
     for _ in range(40):
@@ -56,7 +58,7 @@ def test_broken_files_are_one_line(tmp_path: Path, write: Any) -> None:
             data[place] = spoilt.integers(256)
         path.write_bytes(data)
         try:
-            read_modality(path, "hyperspectral")
+            read_modality(open_raster(path, "hyperspectral"))
         except (PhotoError, UsageError) as error:
             assert "\n" not in str(error)
 

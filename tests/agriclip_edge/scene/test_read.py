@@ -43,9 +43,9 @@ def test_what_is_read_can_be_changed_without_touching_the_file(tmp_path: Path) -
 def test_whole_numbers_keep_their_nodata_only_where_they_can_hold_it(tmp_path: Path) -> None:
     path = tmp_path / "cube.npy"
     np.save(path, np.array([[[0], [65535]], [[5], [6]]], np.uint16))
-    assert read_modality(path, "multispectral", nodata=65535).valid.sum() == 3
-    assert read_modality(path, "multispectral", nodata=-9999).valid.sum() == 4
-    assert read_modality(path, "multispectral", nodata=0, scale=0.1).values[1, 1, 0] == pytest.approx(0.6)
+    assert read_modality(open_raster(path, "multispectral", nodata=65535)).valid.sum() == 3
+    assert read_modality(open_raster(path, "multispectral", nodata=-9999)).valid.sum() == 4
+    assert read_modality(open_raster(path, "multispectral", nodata=0, scale=0.1)).values[1, 1, 0] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_several_arrays_want_a_name(tmp_path: Path) -> None:
         open_raster(path, "lidar")
     with pytest.raises(UsageError, match="no raster 'three'"):
         open_raster(path, "lidar", variable="three")
-    assert (read_modality(path, "lidar", variable="two").values == 0).all()
+    assert (read_modality(open_raster(path, "lidar", variable="two")).values == 0).all()
 
 
 def test_rasters_of_different_sizes_do_not_become_a_scene(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_hostile_array_is_one_line_and_takes_no_memory(tmp_path: Path, content
     path = tmp_path / "scene.npy"
     path.write_bytes(content)
     with pytest.raises(PhotoError, match=r"scene\.npy") as caught:
-        read_modality(path, "hyperspectral")
+        read_modality(open_raster(path, "hyperspectral"))
     assert "\n" not in str(caught.value)
 
 
@@ -133,7 +133,7 @@ def test_spoilt_archives_are_one_line(tmp_path: Path) -> None:
             data[place] = spoilt.integers(256)
         path.write_bytes(data)
         try:
-            read_modality(path, "hyperspectral")
+            read_modality(open_raster(path, "hyperspectral"))
         except (PhotoError, UsageError) as error:
             assert "\n" not in str(error)
 

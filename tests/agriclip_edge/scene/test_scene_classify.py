@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from agriclip_edge import Bundle
+from agriclip_edge.bundle.manifest import SceneLevel
 from agriclip_edge.errors import LabelError, UsageError
 from agriclip_edge.scene.classify import NO_DATA, NONE, Judge, Strip, Summary, classify_strips, count_tiles
 from agriclip_edge.scene.draw import Preview, colours, draw_classes, draw_confidence
@@ -23,6 +24,7 @@ class Largest:
     """Embeds a pixel by the largest value within two pixels: the value and its rest, as a unit vector."""
 
     receptive_field = 5
+    levels: dict[str, SceneLevel] = {}  # noqa: RUF012 # none is ever put in
     sizes: list[tuple[int, ...]]
 
     def __init__(self, side: int) -> None:
