@@ -21,7 +21,7 @@ class Prediction:
     Attributes:
         label: the label's words.
         parent: the broader label that it belongs to; empty when it has none.
-        confidence: probability in [0, 1] among the labels asked for: softmax of cosine / temperature.
+        confidence: probability in [0, 1] among the labels asked for: softmax of (cosine - offset) / temperature.
         cosine: cosine similarity of photo and label in [-1, 1].
 
     Example:
@@ -161,25 +161,28 @@ def rank(
     temperature: float,
     top_k: int = 5,
     min_confidence: float = 0.0,
+    offsets: npt.NDArray[np.float32] | float = 0.0,
 ) -> tuple[Prediction, ...]:
     """The best labels of one photo.
 
     Args:
         cosines: float (C,), cosine of the photo to each label.
         labels: the C labels.
-        temperature: softmax temperature T; confidence is softmax(cosine / T) over all C labels.
+        temperature: softmax temperature T; confidence is softmax((cosine - offset) / T) over all C labels.
         top_k: at most so many predictions.
         min_confidence: leave out predictions under this.
+        offsets: what labels score by the place alone (`LabelPack.offsets`), float (C,).
 
     Returns:
-        predictions, best first; of equal cosines the earlier label comes first.
+        predictions, best first; of equal scores the earlier label comes first.
 
     Example:
         >>> rank(np.array([0.1, 0.5], np.float32), [Label("rust"), Label("blight")], temperature=0.1)[0].label
         'blight'
     """
-    confidence = _softmax(cosines, temperature)
-    order = np.argsort(-cosines, kind="stable")[:top_k]
+    scores = cosines - offsets
+    confidence = _softmax(scores, temperature)
+    order = np.argsort(-scores, kind="stable")[:top_k]
     return tuple(
         Prediction(labels[index].text, labels[index].parent, float(confidence[index]), float(cosines[index]))
         for index in order
@@ -196,6 +199,7 @@ def decide(
     unknown: float | None = None,
     title: str = "",
     complaint: Callable[[], Reason | None] = lambda: None,
+    offsets: npt.NDArray[np.float32] | float = 0.0,
 ) -> Verdict:
     """Say one label, the broader label of those that share the probability, or none of these.
 
@@ -211,6 +215,7 @@ def decide(
         unknown: least cosine of a photo that shows one of the labels; None takes every photo for one that does.
         title: the pack's; a broader label at its beginning says what is unsure of it.
         complaint: what is wrong with the photo itself; asked only when the answer is unsure, and then the reason.
+        offsets: as in `rank`; ``unknown`` is held against the cosine itself, of whichever label is nearest.
 
     Example:
         >>> pack = [Label("bean rust", "bean leaf"), Label("bean spot", "bean leaf"), Label("a cow")]
@@ -220,16 +225,17 @@ def decide(
         >>> decide(cosines, pack, temperature=0.05, unknown=0.6).reason
         'out-of-distribution'
     """
-    confidence = _softmax(cosines, temperature)
-    best = int(np.argmax(cosines))
+    scores = cosines - offsets
+    confidence = _softmax(scores, temperature)
+    best = int(np.argmax(scores))
     sure = float(confidence[best])
-    if unknown is not None and cosines[best] < unknown:
+    if unknown is not None and cosines.max() < unknown:
         return _none(sure, complaint() or "out-of-distribution")
     if sure >= threshold:
         return Verdict("label", labels[best].text, sure, None, labels[best].text)
     reason = complaint() or "tie"
     sums: dict[str, float] = {}
-    for index in np.argsort(-cosines, kind="stable")[:_SHARERS]:
+    for index in np.argsort(-scores, kind="stable")[:_SHARERS]:
         if labels[index].parent:
             sums[labels[index].parent] = sums.get(labels[index].parent, 0.0) + float(confidence[index])
     parent = max(sums, key=lambda name: sums[name], default="")
@@ -251,8 +257,8 @@ def _aspect(parent: str, title: str) -> str:
     return "which one"
 
 
-def _softmax(cosines: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
-    logits = cosines.astype(np.float64) / temperature
+def _softmax(scores: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
+    logits = scores.astype(np.float64) / temperature
     weights = np.exp(logits - logits.max())
     shares: npt.NDArray[np.float64] = weights / weights.sum()
     return shares

@@ -242,9 +242,7 @@ class Classifier:
             4
         """
         _check_choice(top_k, min_confidence)
-        single = isinstance(photos, (str, bytes, bytearray, memoryview, os.PathLike))
-        if single or not hasattr(photos, "__len__"):
-            raise UsageError(f"one {type(photos).__name__}; accepted: a list of photos, or classify for one")
+        _check_several(photos)
         pack = self._pack
         answers: list[Answer] = []
         for start in range(0, len(photos), _BATCH):
@@ -327,6 +325,46 @@ class Classifier:
             inputs = [prepare(photo, self._size).square for photo in several[start : start + _BATCH]]
             vectors[start : start + len(inputs)] = self._encode(np.stack(inputs))
         return vectors
+
+    def adapt(self, photos: Sequence[Photo] | RGB) -> LabelPack:
+        """Set the labels in use against a place by a few of its photos, which need no labels, and go on with these.
+
+        What all photos of a place have in common draws some labels nearer and others farther, whatever a photo shows;
+        three quarters of it are taken off (`agriclip_edge.adaptation.origin_of`, Zhou et al. 2023). Labels that nobody
+        trained on gain most. Adapting again takes the new photos in place of the old ones.
+
+        Args:
+            photos: of the place, whatever they show, best of all labels; 30 do. Those that cannot be used are passed
+                over; of more than 100, 100 are looked at, at even steps.
+
+        Returns:
+            the pack in use; ``origin.photos`` says how many photos could be used.
+
+        Raises:
+            UsageError: under 4 photos could be used; the first one's fault is its cause.
+            LabelError: the labels in use were taught by photos with labels, which say more.
+
+        Example:
+            >>> import agriclip_edge, numpy
+            >>> classifier = agriclip_edge.load(labels=["a cow", "a lemon"])
+            >>> frames = numpy.random.default_rng(0).integers(0, 256, (4, 240, 320, 3), numpy.uint8)
+            >>> classifier.adapt(frames).origin.photos
+            4
+        """
+        from .adaptation import adapted, spread
+
+        _check_several(photos)
+        pack, fault = self._pack, None
+        vectors: list[npt.NDArray[np.float32]] = []
+        for photo in spread(list(photos)):
+            try:
+                vectors.append(self.embed([photo])[0])
+            except (PhotoError, RuntimeUnavailable) as error:
+                fault = fault or error
+        try:
+            return self.use(adapted(pack, np.array(vectors, np.float32), self.bundle.image_encoder_id))
+        except UsageError as error:
+            raise error from fault
 
     def teach(self, label: str | Label, photos: Sequence[Photo], *, pack: str | None = None) -> Taught:
         """Add a label to those in use or to a pack of your own, or improve one, from a few photos.
@@ -419,7 +457,7 @@ class Classifier:
         return Lesson(words.labels[0], words.embeddings[0], vectors)
 
     def explain(self, photo: Photo, *, label: str | None = None) -> Explanation:
-        """Find the patches of a photo that drew an answer, by covering them; some 80 encoder runs.
+        """Find the patches of a photo that drew an answer, by covering them; some 220 encoder runs.
 
         Args:
             photo: as for `classify`.
@@ -441,7 +479,7 @@ class Classifier:
         temperature = pack.temperature or self.bundle.manifest.temperature
 
         def probabilities(squares: RGB) -> npt.NDArray[np.float64]:
-            logits = (self._encode(squares) @ pack.embeddings.T).astype(np.float64) / temperature
+            logits = (self._encode(squares) @ pack.embeddings.T - pack.offsets).astype(np.float64) / temperature
             weights = np.exp(logits - logits.max(axis=1, keepdims=True))
             shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
             return shares
@@ -530,7 +568,14 @@ class Classifier:
         unknown = pack.unknown if pack.unknown is not None or own else bundle.unknown
         return [
             (
-                rank(cosines, pack.labels, temperature=temperature, top_k=top_k, min_confidence=min_confidence),
+                rank(
+                    cosines,
+                    pack.labels,
+                    temperature=temperature,
+                    top_k=top_k,
+                    min_confidence=min_confidence,
+                    offsets=pack.offsets,
+                ),
                 decide(
                     cosines,
                     pack.labels,
@@ -539,6 +584,7 @@ class Classifier:
                     unknown=unknown,
                     title=pack.title,
                     complaint=partial(_complaint, photo.square),
+                    offsets=pack.offsets,
                 ),
             )
             for cosines, photo in zip(vectors @ pack.embeddings.T, photos)
@@ -634,6 +680,12 @@ def _check_choice(top_k: int, min_confidence: float) -> None:
         raise UsageError(f"top_k is {top_k}; accepted: at least 1")
     if not 0 <= min_confidence <= 1:
         raise UsageError(f"min_confidence is {min_confidence}; accepted: 0 to 1")
+
+
+def _check_several(photos: Sequence[Photo] | RGB) -> None:
+    single = isinstance(photos, (str, bytes, bytearray, memoryview, os.PathLike))
+    if single or not hasattr(photos, "__len__"):
+        raise UsageError(f"one {type(photos).__name__}; accepted: a list of photos")
 
 
 def _complaint(square: RGB) -> Complaint | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 GRID = 8  # cells a side: 28 pixels of 224, about what the last layers of a small encoder tell apart
 _BLOCKS = (2, 4)  # sides, in cells, of the patches that are covered: small signs, and what is there many times
+_STEPS = 3  # squares that are left covered, one after the other, to see what they hid
+_DREW = 4  # a map is judged by the strongest cells, one in so many
 _BATCH = 16  # covered squares an encoder run
 _LEAST = 1e-12  # probability: log-odds stay finite
 
@@ -58,9 +60,7 @@ class Explanation:
 
     def strongest(self, count: int) -> npt.NDArray[np.bool_]:
         """The ``count`` cells that drew the answer most: bool (G, G)."""
-        chosen = np.zeros(self.drops.size, bool)
-        chosen[np.argsort(-self.drops, axis=None, kind="stable")[:count]] = True
-        return chosen.reshape(self.drops.shape)
+        return _strongest(self.drops, count)
 
     def picture(self) -> RGB:
         """The photo with the model's square outlined, the same with the heat over it, and the answer in words.
@@ -130,8 +130,11 @@ def occlusion(
     """How much of a score each cell of a photo carries (Zeiler and Fergus 2014, section 4.2, at several sizes).
 
     Squares of several sizes are covered with the photo's mean colour at every place of the grid; a
-    cell's figure is the mean, over the squares that hold it, of their drop shared among their cells. Any encoder will
-    do: nothing but its answers is used.
+    cell's figure is the mean, over the squares that hold it, of their drop shared among their cells. What a photo shows
+    twice is hidden so: each speaks for the other. So the small square that lowers the score most stays covered, and the
+    small ones are tried again beside it, a few times; other cells take the mean of before and now. Of the maps after
+    each step that one is given whose strongest quarter lowers the score most when it is covered. Any encoder will do:
+    nothing but its answers is used.
 
     Args:
         square: what the model sees, uint8 (S, S, 3).
@@ -141,23 +144,59 @@ def occlusion(
     Returns:
         the drop a cell, float64 (G, G).
     """
-    masks = []
-    for side in (side for side in _BLOCKS if side <= grid):
-        for top in range(grid - side + 1):
-            for left in range(grid - side + 1):
-                mask = np.zeros((grid, grid), bool)
-                mask[top : top + side, left : left + side] = True
-                masks.append(mask)
+
+    def scores(masks: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.float64]:
+        batches = [masks[start : start + _BATCH] for start in range(0, len(masks), _BATCH)]
+        return np.concatenate([score(np.stack([cover(square, mask) for mask in batch])) for batch in batches])
+
+    covered = np.zeros((grid, grid), bool)
     whole = score(square[np.newaxis])[0]
-    totals, counts = np.zeros((grid, grid)), np.zeros((grid, grid))
-    for start in range(0, len(masks), _BATCH):
-        batch = masks[start : start + _BATCH]
-        scores = score(np.stack([cover(square, mask) for mask in batch]))
-        for mask, found in zip(batch, scores):
-            totals[mask] += (whole - found) / mask.sum()
-            counts[mask] += 1
-    drops: npt.NDArray[np.float64] = totals / counts
-    return drops
+    small, *larger = (_squares(grid, side) for side in _BLOCKS if side <= grid)
+    masks = [*small, *(mask for squares in larger for mask in squares)]
+    left = scores(masks)
+    drops = _shared(masks, whole - left)
+    maps = [drops]
+    masks, left = small, left[: len(small)]
+    for _ in range(_STEPS):
+        best = int(left.argmin())
+        if left[best] >= whole:
+            break
+        whole, taken = left[best], masks[best] & ~covered
+        covered = covered | taken
+        masks = [mask for mask in small if (mask & ~covered).any()]
+        if not masks:
+            break
+        left = scores([mask | covered for mask in masks])
+        first = np.where(taken, drops + max(0, drops.max() - drops[taken].max()), drops)
+        drops = np.where(covered, first, (first + _shared([mask & ~covered for mask in masks], whole - left)) / 2)
+        maps.append(drops)
+    best = int(scores([_strongest(drops, grid * grid // _DREW) for drops in maps]).argmin())
+    return maps[best]
+
+
+def _squares(grid: int, side: int) -> list[npt.NDArray[np.bool_]]:
+    """Squares of ``side`` cells at every place of a grid: bool (G, G) each."""
+    squares = []
+    for top in range(grid - side + 1):
+        for left in range(grid - side + 1):
+            mask = np.zeros((grid, grid), bool)
+            mask[top : top + side, left : left + side] = True
+            squares.append(mask)
+    return squares
+
+
+def _shared(masks: Sequence[npt.NDArray[np.bool_]], falls: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each mask's fall, shared among its cells; a cell takes the mean over its masks, 0 where there is none."""
+    chosen = np.stack(masks).astype(np.float64)
+    shares = falls / chosen.sum(axis=(1, 2))
+    means: npt.NDArray[np.float64] = np.tensordot(shares, chosen, 1) / np.maximum(1, chosen.sum(axis=0))
+    return means
+
+
+def _strongest(drops: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.bool_]:
+    chosen = np.zeros(drops.size, bool)
+    chosen[np.argsort(-drops, axis=None, kind="stable")[:count]] = True
+    return chosen.reshape(drops.shape)
 
 
 def _log_odds(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

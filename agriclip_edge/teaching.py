@@ -139,7 +139,8 @@ class Teaching:
         now = Estimate(int((left_out == label).sum()), total)
         before = replace(self, lessons=()) if earlier is None else earlier
         old_pack, old_left_out = before._made(bundle)
-        fresh = (photos[len(old_left_out) :] @ old_pack.embeddings.T).argmax(axis=1)  # labels keep their numbers
+        cosines = photos[len(old_left_out) :] @ old_pack.embeddings.T
+        fresh = (cosines - old_pack.offsets).argmax(axis=1)  # labels keep their numbers
         found = np.concatenate([old_left_out, fresh])
         return pack, Estimate(int((found == label).sum()), total), now
 
@@ -173,6 +174,7 @@ class Teaching:
             threshold=None,  # of cosines to words: these are to photos
             unknown=None,
             image_encoder=bundle.image_encoder_id,
+            origin=None,  # the fit takes off what all photos share, by photos whose labels are known
         )
         return made, found.left_out.argmax(axis=1)
 

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from export.parity import open_session
 from export.quantise import QuantiseConfig, quantise
 from export.tracing import trace
 from export.variants import squares_of, stratified
-from training.data import Photos, read_collection, read_photos
+from training.data import Collection, Photos, read_collection, read_photos
 from training.distil.start import architecture_of
 from training.encoder import load_tower, vectors_of
 from training.evaluate import Table, judge
@@ -41,6 +41,7 @@ COLUMNS = (
     ("encoder", ""),
     ("runtime", ""),
     ("precision", ""),
+    ("px", "d"),
     ("p50 ms", ".2f"),
     ("times as fast as the first in float32", ".2f"),
     ("MB", ".2f"),
@@ -157,9 +158,10 @@ def measure(
     if len({candidate.name for candidate in candidates}) < max(1, len(candidates)):
         raise BenchmarkError("two runs have one name, or there is nothing to measure; accepted: different names")
     sides: list[_Side] = []
+    photos = lru_cache(maxsize=1)(partial(_photos, data)) if data is not None else None
     for number, candidate in enumerate(candidates):
         step(number, len(candidates), f"making the graphs of {candidate.name}")
-        sides += _sides(candidate, data, config)
+        sides += _sides(candidate, photos, config)
     step(len(candidates), len(candidates), "the graphs are there")
     turns = {side.name: _timed(side, config) for side in sides}
     rounds = interleave(turns, config.rounds, step)
@@ -200,19 +202,28 @@ def _random(name: str, config: ArchitecturesConfig) -> Candidate:
         return Candidate(name, ImageTower(config.dim, known).eval(), config.size)
 
 
-def _sides(candidate: Candidate, data: Path | None, config: ArchitecturesConfig) -> list[_Side]:
+def _photos(data: Path, name: str) -> tuple[Collection, Photos, Photos]:
+    """A collection, its photos to calibrate on and those to judge by."""
+    collection = read_collection(data / name)
+    train = read_photos(collection, "train")
+    return collection, train.take(stratified(train, _PER_CLASS)), read_photos(collection, "val")
+
+
+def _sides(
+    candidate: Candidate,
+    photos: Callable[[str], tuple[Collection, Photos, Photos]] | None,
+    config: ArchitecturesConfig,
+) -> list[_Side]:
     """A candidate in float32 and in INT8."""
     tower = candidate.tower
     tower.backbone = reparameterize_model(tower.backbone)
-    photos = made_photos(config.calibration, candidate.size)
-    exact = graph_bytes(trace(tower, {IMAGES: torch.from_numpy(photos[:2])}, {IMAGES: {0: "N"}}), {}, {})
-    if data is None or candidate.run is None:
-        rounded, accuracy = quantise(exact, photos, QuantiseConfig()), None
+    made = made_photos(config.calibration, candidate.size)
+    exact = graph_bytes(trace(tower, {IMAGES: torch.from_numpy(made[:2])}, {IMAGES: {0: "N"}}), {}, {})
+    if photos is None or candidate.run is None:
+        rounded, accuracy = quantise(exact, made, QuantiseConfig()), None
     else:
-        collection = read_collection(data / candidate.collection)
-        train, val = read_photos(collection, "train"), read_photos(collection, "val")
-        calibration = squares_of(train.take(stratified(train, _PER_CLASS)), candidate.size)
-        rounded = quantise(exact, calibration, QuantiseConfig())
+        collection, train, val = photos(candidate.collection)
+        rounded = quantise(exact, squares_of(train, candidate.size), QuantiseConfig())
         texts = vectors_of(candidate.recipe, TextTower(minilm_folder()), collection, tower.words)
         vectors = _embed(rounded, val, candidate.size)
         table: Table = judge(vectors, texts, collection, val)
@@ -249,6 +260,7 @@ def _row(side: _Side, rounds: Sequence[float], first: Sequence[float]) -> tuple[
         side.candidate.name,
         "onnxruntime",
         side.precision,
+        side.candidate.size,
         statistics.median(rounds),
         statistics.median(ratios(first, rounds)),
         len(side.graph) / 1e6,

@@ -1,4 +1,4 @@
-"""What facts and looks buy where nobody trained on a label: each task left out with its labels, in turn."""
+"""What facts, looks and photos of the place buy where nobody trained on a label: each task left out, in turn."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from agriclip_edge.adaptation import SHARE
 from training.align.encoders import Backbone
 from training.align.features import FeatureStore
 from training.align.ridge import RidgeSums
@@ -25,11 +26,19 @@ from training.sampling import photo_weights
 from training.symptoms import with_symptoms
 
 from .environment import versions
+from .places import DRAWS, PLACES, Place, origins
 from .record import Cell, Detail, Measurement
 from .rounds import Step
 
 _COLUMNS = (("trained on", ""), ("judged by labels as", ""), ("accuracy, %", ".1f"), ("gain over names", ""))
+_PLACES = (
+    ("photos of the place", ""),
+    ("share of their mean taken off", ".2f"),
+    ("accuracy, %", ".1f"),
+    ("gain over none", ""),
+)
 _DRAWS = 10_000
+_COMMON = PLACES[1]  # as many as the documents ask for
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ def measure(
     shown_things = directions.of_classes(classifier) if classifier is not None else torch.zeros(0, config.looks)
     mixed = torch.from_numpy(spaces["names and facts"])
     found: dict[tuple[str, str], list[float]] = {}
+    placed: dict[tuple[Place, float], list[list[float]]] = {}  # by task, the accuracies of the draws
     for number, task in enumerate(collection.tasks):
         step(number, len(collection.tasks), task.name)
         own = (train.task == number) | np.isin(train.label, collection.rows[number])
@@ -115,17 +125,27 @@ def measure(
         texts = np.zeros((len(labels), words.dim + words.looks), np.float32)
         asked_words = [labels[row] for row in offered]
         texts[offered] = with_symptoms(words.of(names[offered]), asked_words, text, config.share, words)
-        both = (
-            math.sqrt(1 - LOOKS_SHARE) * units,
-            math.sqrt(LOOKS_SHARE) * asked_looks[torch.from_numpy(chosen)].numpy(),
-        )
-        (result,) = judge(np.concatenate(both, axis=1), texts, collection, judged).results
+        whole = _with_looks(vectors[-1], asked_looks[torch.from_numpy(chosen)])
+        (result,) = judge(whole, texts, collection, judged).results
         found.setdefault(("names and facts", "names, facts and looks"), []).append(100 * result.accuracy)
+        near = torch.from_numpy(np.flatnonzero(train.task == number))
+        place = _with_looks(fitted(features[near]).split(names.shape[1], dim=1)[-1], looks[near])
+        for drawn, share, origin in origins(place, train.label[near.numpy()], number):
+            (result,) = judge(whole - origin, texts, collection, judged).results
+            by_task = placed.setdefault((drawn, share), [])
+            if len(by_task) <= number:
+                by_task.append([])
+            by_task[number].append(100 * result.accuracy)
     step(len(collection.tasks), len(collection.tasks), "done")
     base = np.array(found["names", "names"])
     rows: list[tuple[Cell, ...]] = []
     for (taught, shown), accuracies in found.items():
         rows.append((taught, shown, float(np.mean(accuracies)), _gain(np.array(accuracies) - base)))
+    unadapted = np.array(found["names and facts", "names, facts and looks"])
+    adapted = {key: np.mean(accuracies, axis=1) for key, accuracies in placed.items()}
+    gains = {key: accuracies - unadapted for key, accuracies in adapted.items()}
+    places: list[tuple[Cell, ...]] = [("none", 0.0, float(np.mean(unadapted)), "–")]
+    places += [(str(p), share, float(np.mean(adapted[p, share])), _gain(gains[p, share])) for p, share in adapted]
     known = sum(1 for label, name, mixed in zip(labels, *spaces.values()) if not np.array_equal(name, mixed))
     chance = 100 * float(np.mean([1 / len(own) for own in collection.rows]))
     return Measurement(
@@ -133,19 +153,33 @@ def measure(
         f"all photos of its labels; a ridge map from frozen features to the labels' vectors is solved on the others' "
         f"train photos and judged on its val photos (mean per-class accuracy, mean over tasks; chance {chance:.1f} %). "
         f"{known} of {len(labels)} labels have facts. Looks are {config.looks} directions of the same features, and "
-        f"what words say of them, from the other tasks and ImageNet's classes. Gains are paired by task, with 95 % "
-        "bootstrap intervals.",
+        f"what words say of them, from the other tasks and ImageNet's classes. Photos of the place are train photos "
+        f"of the task, without their labels, mean over {DRAWS} draws; their mean is taken off every photo. Gains are "
+        "paired by task, with 95 % bootstrap intervals.",
         samples={
             "facts_gain_points": [float(np.mean(np.array(found["names and facts", "names and facts"]) - base))],
             "unseen_names_pct": [float(np.mean(base))],
             "unseen_facts_pct": [float(np.mean(found["names and facts", "names and facts"]))],
             "unseen_looks_pct": [float(np.mean(found["names and facts", "names, facts and looks"]))],
+            "unseen_adapted_pct": [float(np.mean(adapted[_COMMON, SHARE]))],
+            "adapted_gain_points": [float(np.mean(gains[_COMMON, SHARE]))],
+            "adapted_one_label_gain_points": [float(np.mean(gains[PLACES[-1], SHARE]))],
         },
-        seeds={"bootstrap": 0},
+        seeds={"bootstrap": 0, "places": 0},
         subject={"features": backbone.space.weights, "photos": train.sha256},
         packages=versions("torch", "timm"),
-        details=(Detail("Labels that nobody trained on", _COLUMNS, tuple(rows)),),
+        details=(
+            Detail("Labels that nobody trained on", _COLUMNS, tuple(rows)),
+            Detail("The last of these, adapted by photos of the place without labels", _PLACES, tuple(places)),
+        ),
     )
+
+
+def _with_looks(words: torch.Tensor, looks: torch.Tensor) -> Vectors:
+    """Photos as they are embedded: unit vectors of what words say (N, D) and of looks (N, L) as ones (N, D + L)."""
+    units = nn.functional.normalize(words, dim=1).float()
+    both: Vectors = torch.cat([math.sqrt(1 - LOOKS_SHARE) * units, math.sqrt(LOOKS_SHARE) * looks], dim=1).numpy()
+    return both
 
 
 def _names(labels: Sequence[str], text: Any) -> Vectors:

@@ -16,6 +16,7 @@ _WIDTH, _LEFT, _RIGHT = 860, 210, 30
 _TOP, _PLOT, _ROW = 64, 190, 30  # pixels: heading, upper part, each peer's line
 _MARKS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 _LABEL = 17  # pixels from one label to the next
+_TOLD = 380  # pixels that labels need right of the slowest encoder
 # Colours with a contrast of 4.5 and more against their background, light and dark.
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 } .title { font-size: 15px; font-weight: 600 }
@@ -78,12 +79,14 @@ def draw(record: Record, picture: Picture = PEERS) -> str:
             peers[str(row["encoder"]).strip("*")].append(row)
     latencies = [float(row["p50 ms"]) for row in rows]
     low, high = min(latencies) / 1.3, max(latencies) * 1.3
-    bottom = _TOP + _PLOT
+    right = _TOLD if ours and not peers else _RIGHT  # peers are slower, and leave room for the labels
+    plot = max(_PLOT, _LABEL * (len(ours) + 1))
+    bottom = _TOP + plot
     height = bottom + 20 + _ROW * len(peers) + 50
 
     def x(milliseconds: Cell) -> float:
         share = math.log(float(milliseconds) / low) / math.log(high / low)
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + share * (_WIDTH - _LEFT - right)
 
     parts = [
         _text(20, 28, picture.title, "title"),
@@ -92,8 +95,9 @@ def draw(record: Record, picture: Picture = PEERS) -> str:
     for tick in _ticks(low, high):
         parts.append(f'<line class="line" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP}" y2="{height - 40}"/>')
         parts.append(_text(x(tick), height - 24, f"{tick:g}", anchor="middle"))
-    parts.append(_text((_LEFT + _WIDTH) / 2, height - 6, "milliseconds a photo, median (logarithmic)", anchor="middle"))
-    parts += _upper(ours, x, picture.none)
+    axis = (_LEFT + _WIDTH + _RIGHT - right) / 2
+    parts.append(_text(axis, height - 6, "milliseconds a photo, median (logarithmic)", anchor="middle"))
+    parts += _upper(ours, x, plot, picture.none)
     for number, (name, sides) in enumerate(peers.items()):
         y = bottom + 20 + _ROW * (number + 0.5)
         parts.append(_rule(y))
@@ -105,15 +109,22 @@ def draw(record: Record, picture: Picture = PEERS) -> str:
     return _svg(height, parts)
 
 
-def _upper(ours: Sequence[dict[str, Cell]], x: Callable[[Cell], float], none: str) -> list[str]:
-    """Points of the encoders of known accuracy, with lines to their labels, which stand below each other."""
+def _upper(ours: Sequence[dict[str, Cell]], x: Callable[[Cell], float], plot: float, none: str) -> list[str]:
+    """Points of the encoders of known accuracy, with lines to their labels, which stand below each other.
+
+    Args:
+        ours: rows of the encoders.
+        x: place of a latency.
+        plot: height in pixels.
+        none: said when there is no encoder.
+    """
     if not ours:
         return [_text(_LEFT, _TOP + 20, none)]
     values = [float(row["accuracy"]) for row in ours]
     middle, reach = (min(values) + max(values)) / 2, max(0.01, (max(values) - min(values)) * 0.8)
 
     def y(accuracy: Cell) -> float:
-        return _TOP + _PLOT * (0.5 - (float(accuracy) - middle) / (2 * reach))
+        return _TOP + plot * (0.5 - (float(accuracy) - middle) / (2 * reach))
 
     parts = []
     for accuracy in (middle - reach / 2, middle, middle + reach / 2):
@@ -121,7 +132,9 @@ def _upper(ours: Sequence[dict[str, Cell]], x: Callable[[Cell], float], none: st
         parts.append(_text(_LEFT - 10, y(accuracy) + 4, f"{accuracy:.1%}", anchor="end"))
     shown = sorted(ours, key=lambda row: y(row["accuracy"]))
     column = max(x(row["p50 ms"]) for row in ours) + 40
+    half = _LABEL * (len(shown) - 1) / 2  # all labels stay within the plot
     middle_label = sum(y(row["accuracy"]) for row in ours) / len(ours)
+    middle_label = min(max(middle_label, _TOP + half), _TOP + plot - half)
     for number, row in enumerate(shown):
         left, top = x(row["p50 ms"]), y(row["accuracy"])
         label = middle_label + _LABEL * (number - (len(shown) - 1) / 2)

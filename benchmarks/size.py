@@ -39,6 +39,8 @@ def measure(step: Step) -> Measurement:
     rows = [(name, size / 1e6) for name, size in largest[:_LISTED]]
     rows.append(("all others", sum(size for _, size in largest[_LISTED:]) / 1e6))
     rows.append(("together", installed / 1e6))
+    bundle = Bundle.open()
+    graphs = {variant.file for variant in bundle.manifest.image if variant.precision == "int8"}
     return Measurement(
         method="The wheel's file. Installed: all bytes in the site-packages of a fresh environment after pip install, "
         "compiled files included, pip and setuptools left out; on disk they take whole blocks. 1 MB is 1e6 bytes.",
@@ -46,8 +48,9 @@ def measure(step: Step) -> Measurement:
             "wheel_mb": (built.stat().st_size / 1e6,),
             "installed_mb": (installed / 1e6,),
             "installed_on_disk_mb": (on_disk / 1e6,),
+            "encoder_int8_mb": tuple(file.size / 1e6 for file in bundle.manifest.files if file.path in graphs),
         },
-        subject=describe(Bundle.open()),
+        subject=describe(bundle),
         packages=dict(line.split("==", 1) for line in names if "==" in line),
         details=(Detail("Installed, by folder of site-packages", (("folder", ""), ("MB", ".1f")), tuple(rows)),),
     )

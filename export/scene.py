@@ -31,7 +31,7 @@ from agriclip_edge.errors import LabelError, UsageError
 from agriclip_edge.imaging.preprocess import PREPROCESSING_VERSION
 from agriclip_edge.labels.pack import Label, LabelPack
 from agriclip_edge.runtimes import available_cores
-from agriclip_edge.scene.words import TextMap
+from agriclip_edge.scene.words import Meaning, TextMap
 from agriclip_edge.text.encoder import TextEncoder
 from training.diffclip.labelled import LabelledScene
 from training.diffclip.student import StudentRun, load_student
@@ -274,14 +274,15 @@ def _text_map(run: StudentRun, texts: Bundle) -> tuple[SceneText, bytes]:
         UsageError: they are not, or there is none.
         LabelError: the text encoder takes no texts as long.
     """
-    width = texts.manifest.embedding_dim if texts.manifest.text is not None else 0
-    if run.text_map is None or run.text_map[0].shape[1] != width:
-        raise UsageError(f"classes were bound by codes, or by other texts than those of {texts.manifest.name}")
-    means = class_means(run.classes, TextEncoder(texts).embed, read_class_texts())
-    turn = TextMap(text_centre(means), *(tensor.numpy() for tensor in run.text_map))
+    if run.text_map is None:
+        raise UsageError("the student does not say how its classes were bound")
+    weight, bias = (tensor.numpy() for tensor in run.text_map)
+    means = class_means(run.classes, Meaning(TextEncoder(texts), weight.shape[1]).embed, read_class_texts())
+    turn = TextMap(text_centre(means), weight, bias)
     cosine = float((turn(means) * run.class_vectors).sum(axis=1).min())
     if cosine < _LEAST_TEXT_COSINE:
-        raise UsageError(f"a class and its texts have a cosine of {cosine:.4f}; accepted: {_LEAST_TEXT_COSINE}")
+        what = "its classes were bound by codes, or by another text encoder than that of"
+        raise UsageError(f"{what} {texts.manifest.name}: a cosine of {cosine:.4f}; accepted: {_LEAST_TEXT_COSINE}")
     return SceneText(texts.text_encoder_id, TEXT_FILE, [TEMPLATE]), turn.to_bytes()
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from .align.encoders import Backbone, TextAligned, default_encoder, dino_backbon
 from .align.features import FeatureStore
 from .align.fit import Part, fit, joined, split
 from .align.run import read_part, read_parts, unseen
-from .data import read_collection
+from .data import read_collection, spread
 from .dino.network import new_tower
 from .dino.run import train_dino
 from .encoder import train_encoder
@@ -77,6 +77,7 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held_out_unseen: by seed, whether the trained text-aligned encoder had not seen the photos that chose the mix.
         rows: method by method, seed by seed.
         courses: of the stages that were trained here, once a seed; in words.
+        photos: number trained on, with those held out.
     """
 
     judged: tuple[str, ...]
@@ -87,6 +88,7 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_out_unseen: tuple[bool, ...]
     rows: tuple[Row, ...]
     courses: tuple[str, ...] = ()
+    photos: int = 0
 
     def samples(self) -> dict[str, tuple[float, ...]]:
         """Mean accuracy over tasks in percent, one value a seed, by ``<method>-<dino>-<encoder>-<judged>_pct``."""
@@ -121,7 +123,7 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def method(self) -> str:
         """How it was made, in a few sentences."""
-        drawn = " and train " + " and ".join(self.courses) if self.courses else ""
+        drawn = f" and train {' and '.join(self.courses)} on the rest of {self.photos:,} photos" if self.courses else ""
         return (
             f"Stages 2 (DINO) and 1 (text-aligned) before and after training on {', '.join(self.collections)}; aligned "
             "is stage 3, a closed-form map from the DINO features into the text-aligned encoder's space, ensemble the "
@@ -206,7 +208,7 @@ def run_ablation(
     )
     text, store = start.text, FeatureStore(output / "features", status)
     templates = trained_encoder(encoder_of(seeds[0]), text)[1] if encoder_of else config.encoder.templates
-    parts = read_parts(data, collections, templates, text, status)
+    parts = [_some(part, config.photos) for part in read_parts(data, collections, templates, text, status)]
     asked = {name: _read_judged(data, name, templates, text, status) for name in judged}
     subjects = {"start encoder": start.encoder.space.image, "start dino": start.backbone.space.weights}
     subjects |= {f"photos {part.collection.name}": part.photos.sha256 for part in parts}
@@ -246,6 +248,7 @@ def run_ablation(
         tuple(fair),
         tuple(rows),
         _courses(config, not encoder_runs, not dino_runs),
+        sum(len(part.photos) for part in parts),
     )
     keep_record(record, output / RECORD, output / TABLE)
     return record
@@ -317,9 +320,14 @@ def _train_dino(
     train_dino(data, run, config.dino, tower, config.encoder.collections, status, given=photos)
 
 
+def _some(part: Part, photos: int) -> Part:
+    few = 0 < photos < len(part.photos)
+    return replace(part, photos=part.photos.take(spread(part.photos, photos))) if few else part
+
+
 def _of_seed(config: AblationConfig, seed: int) -> AblationConfig:
-    stages = {entry.name: replace(getattr(config, entry.name), seed=seed) for entry in fields(config)}
-    return AblationConfig(**stages)
+    stages = {name: replace(getattr(config, name), seed=seed) for name in ("encoder", "dino", "align")}
+    return replace(config, **stages)
 
 
 def _courses(config: AblationConfig, encoder: bool, dino: bool) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from .dino.config import DinoConfig
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """The recipes of the three stages; each seed takes the place of theirs."""
+    """The recipes of the three stages, and how many photos they are for; each seed takes the place of theirs."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     dino: DinoConfig = field(default_factory=DinoConfig.offline)
     align: AlignConfig = field(default_factory=AlignConfig)
+    photos: int = 0  # to train on, of each collection at most, spread over all classes; 0 takes all
 
     @classmethod
     def tiny(cls) -> AblationConfig:
@@ -37,21 +38,28 @@ def read_config(path: Path, base: AblationConfig) -> AblationConfig:
     """The recipes with what a TOML file says otherwise.
 
     Args:
-        path: has tables ``encoder``, ``dino`` and ``align``, whose keys are fields of their recipes.
+        path: has tables ``encoder``, ``dino`` and ``align``, whose keys are fields of their recipes, and ``photos``.
         base: the recipes.
 
     Raises:
         UsageError: the file cannot be read, or sets a field or a value that is not accepted.
     """
     try:
-        said = msgspec.toml.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
-        known = {f"{stage.name}.{entry.name}" for stage in fields(base) for entry in fields(getattr(base, stage.name))}
-        unknown = sorted({f"{stage}.{name}" for stage, own in said.items() for name in own or [""]} - known)
-        if unknown:
-            raise UsageError(f"{path} sets {unknown[0]}; accepted: {', '.join(sorted(known))}")
+        said = msgspec.toml.decode(path.read_bytes(), type=dict[str, dict[str, Any] | int])
         whole = msgspec.to_builtins(base)
-        return msgspec.convert({stage: own | said.get(stage, {}) for stage, own in whole.items()}, type=AblationConfig)
+        unknown = sorted(_names(said) - _names(whole))
+        if unknown:
+            raise UsageError(f"{path} sets {unknown[0]}; accepted: {', '.join(sorted(_names(whole)))}")
+        for name, value in said.items():
+            whole[name] = whole[name] | value if isinstance(value, dict) else value
+        return msgspec.convert(whole, type=AblationConfig)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; accepted: a TOML file") from None
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _names(recipe: dict[str, Any]) -> set[str]:
+    """What a recipe sets: ``stage.field``, or a name beside the stages."""
+    stages = {name: own for name, own in recipe.items() if isinstance(own, dict)}
+    return {f"{stage}.{name}" for stage, own in stages.items() for name in own or [""]} | (set(recipe) - set(stages))

@@ -162,7 +162,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="train, val, query or support; query where there are such photos, else val.")
     ] = None,
-    few_shot: Annotated[bool, typer.Option(help="Also k-NN and nearest class means, without and with text.")] = False,
+    few_shot: Annotated[bool, typer.Option(help="Also k-NN, class means with and without text, adapted.")] = False,
     probe: Annotated[bool, typer.Option(help="Also a linear probe.")] = False,
     support: Annotated[
         str | None, typer.Option(help="Split of the labelled photos; support for query photos, else train.")

@@ -168,7 +168,7 @@ def read_photos(
         if say is not None:
             say(f"read {split} of {task.name}")
     if say is not None and left_out:
-        say(f"{collection.name}: {left_out} training photos left out, as they nearly repeat judged ones")
+        say(f"{collection.name}: training photos left out, as they nearly repeat judged ones: {left_out}")
     table = np.array(answers, dtype=np.int64).reshape(-1, 2)
     return Photos(tuple(rgb), table[:, 0], table[:, 1], digest.hexdigest())
 
@@ -258,6 +258,13 @@ def draw_held_out(photos: Photos, share: float, seed: int) -> npt.NDArray[np.boo
         members = np.flatnonzero((photos.task == task) & (photos.label == label))
         out[generator.permutation(members)[: int(len(members) * share)]] = True
     return out
+
+
+def spread(photos: Photos, number: int, seed: int = 0) -> Indices:
+    """``number`` of the photos, spread over all classes of all tasks by their sizes; in ascending order."""
+    mixed = np.random.default_rng(seed).permutation(len(photos))
+    by_class = mixed[np.lexsort((photos.label[mixed], photos.task[mixed]))]
+    return np.sort(by_class[np.linspace(0, len(photos) - 1, number).round().astype(np.int64)])
 
 
 def read_tar(path: Path, split: str) -> Iterator[tuple[str, bytes]]:

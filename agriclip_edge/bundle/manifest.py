@@ -147,7 +147,8 @@ class SceneVariant(Record, frozen=True):
 class SceneText(Record, frozen=True):
     """How words become a class of a scene: through another bundle's text encoder, and the map that bound the classes.
 
-    ``encoder`` names that text encoder (`Bundle.text_encoder_id`); ``file`` holds the map (`scene.words.TextMap`).
+    ``encoder`` names that text encoder (`Bundle.text_encoder_id`), of whose vectors the first values count, as many as
+    the map in ``file`` takes (`scene.words.TextMap`).
     """
 
     encoder: str

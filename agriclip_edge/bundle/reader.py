@@ -244,6 +244,13 @@ class Bundle:
                 f"the bundle's is {self.image_encoder_id[:12]}…: teach the photos again with this bundle"
             )
             raise BundleError(BundleFault.PACK_FOREIGN_PREPROCESSING, message)
+        origin = pack.origin
+        if origin is not None and (origin.image_encoder != self.image_encoder_id or self.manifest.scene is not None):
+            message = (
+                f"pack {pack.name} was adapted by photos of image encoder {origin.image_encoder[:12]}…; "
+                f"the bundle's is {self.image_encoder_id[:12]}…: adapt it again with this bundle"
+            )
+            raise BundleError(BundleFault.PACK_FOREIGN_PREPROCESSING, message)
         centre = self._files[self.manifest.facts.symptoms].sha256 if self.manifest.facts is not None else ""
         if pack.centre and pack.centre != centre:
             message = (

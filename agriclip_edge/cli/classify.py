@@ -31,6 +31,7 @@ Examples:
   agriclip-edge classify "field/**/*.jpg" --labels "bean leaf with rust, healthy bean leaf"
   agriclip-edge classify leaf.jpg --labels "frosty pod rot, healthy cocoa pod" --language es
   agriclip-edge classify leaf.jpg --explain why/
+  agriclip-edge classify photos/ --labels-file beans.csv --adapt photos/
   agriclip-edge classify photos/ --output answers.csv --resume
   find . -name "*.jpg" | agriclip-edge classify - --format jsonl"""
 
@@ -43,6 +44,7 @@ def classify(
     labels_file: options.LabelsFile = None,
     template: options.Templates = None,
     no_facts: options.NoFacts = False,
+    adapt: options.Adapt = None,
     language: options.Language = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="K", help="At most so many answers a photo.")] = 5,
     min_confidence: Annotated[
@@ -84,6 +86,8 @@ def classify(
         classifier = options.open_classifier(
             opened, pack, labels, labels_file, template, wanted, runtime, facts=not no_facts
         )
+        if adapt is not None:
+            options.adapt(classifier, [adapt])
         run = _Run(classifier, listed, ahead, top_k, min_confidence, threads)
         run_log.facts.update(run.facts())
         if explain is not None:
@@ -162,7 +166,12 @@ class _Run:
         return {
             "bundle": {"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256},
             "variant": self._classifier.variant,
-            "labels": {"pack": pack.name, "count": len(pack.labels), "templates": list(pack.templates)},
+            "labels": {
+                "pack": pack.name,
+                "count": len(pack.labels),
+                "templates": list(pack.templates),
+                "adapted": pack.origin.photos if pack.origin is not None else 0,
+            },
         }
 
     def to_stdout(self, form: Format | None) -> int:

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from . import options
-from .exits import DONE, SOME_PHOTOS_FAILED, complain
+from .embedded import embed_listed
+from .exits import DONE, SOME_PHOTOS_FAILED
 from .photos import list_photos
-from .progress import progress
 
 EXAMPLES = """\b
 Examples:
@@ -38,12 +38,10 @@ def drift(
 
     Exit code 0 says that it was told, whatever the answer; 1 that some photos could not be used.
     """
-    import numpy as np
-
     from ..bundle.reader import Bundle
     from ..classifier import load
     from ..drift import compare
-    from ..errors import PhotoError, RuntimeUnavailable, UsageError
+    from ..errors import UsageError
     from ..files import atomic_write
 
     opened = Bundle.open(bundle)
@@ -53,18 +51,8 @@ def drift(
         raise UsageError(f"bundle {opened.manifest.name} has no reference statistics; export it again to get them")
     items = list_photos(photos)
     classifier = load(opened, threads=threads, runtime=runtime)
-    vectors, paths = [], []
-    with progress(len(items)) as advance:
-        for item in items:
-            try:
-                if item.error is not None:
-                    raise PhotoError(item.error)
-                vectors.append(classifier.embed(item.path)[0])
-                paths.append(item.path)
-            except (PhotoError, RuntimeUnavailable) as error:
-                complain(f"{item.path}: {error}")
-            advance()
-    found = compare(reference, np.array(vectors, np.float32), paths, listed)
+    vectors, paths = embed_listed(items, classifier.embed)
+    found = compare(reference, vectors, paths, listed)
     if as_json:
         text = json.dumps({**asdict(found), "says": found.sentence()}, indent=2) + "\n"
     else:

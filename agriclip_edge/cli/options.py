@@ -83,6 +83,14 @@ Templates = Annotated[
 NoFacts = Annotated[
     bool, typer.Option("--no-facts", help="Take typed labels as words alone; do not look them up in the facts library.")
 ]
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        metavar="FOLDER",
+        help="Photos of your place, without labels, that the labels are set against; 30 do.",
+    ),
+]
 Language = Annotated[
     str | None,
     typer.Option(
@@ -117,6 +125,26 @@ def tell_matches(bundle: Bundle, labels: Iterable[Label]) -> None:
 
     for match in match_labels(bundle, labels):
         complain(str(match))
+
+
+def adapt(classifier: Classifier, photos: Sequence[str]) -> tuple[LabelPack, bool]:
+    """The labels in use, set against the photos of a place and used from now on; bad photos are named on stderr.
+
+    Returns:
+        the labels, and whether all photos could be used.
+
+    Raises:
+        UsageError: too few could.
+        LabelError: the labels were taught.
+    """
+    from ..adaptation import adapted, spread
+    from .embedded import embed_listed
+    from .photos import list_photos
+
+    listed = spread(list_photos(photos))
+    vectors, used = embed_listed(listed, classifier.embed)
+    pack = classifier.use(adapted(classifier.pack, vectors, classifier.bundle.image_encoder_id))
+    return pack, len(used) == len(listed)
 
 
 def open_classifier(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
-from .exits import DONE
+from .exits import DONE, SOME_PHOTOS_FAILED
 
 if TYPE_CHECKING:
     from ..bundle.reader import Bundle
-    from ..labels.pack import Label
+    from ..labels.pack import Label, LabelPack
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +24,7 @@ Examples:
   agriclip-edge packs list
   agriclip-edge packs build my-beans --labels-file beans.csv
   agriclip-edge packs build coffee --from-facts "crop = coffee, kind = disease | pest"
+  agriclip-edge packs adapt my-beans field/
   agriclip-edge packs diff my-beans usb/my-beans.safetensors
   agriclip-edge classify leaf.jpg --pack my-beans""",
 )
@@ -33,7 +35,7 @@ Replace = Annotated[bool, typer.Option("--replace", help="Overwrite a pack of th
 
 @app.callback()
 def _packs() -> None:
-    """List, show, build, compare, add and remove label packs; your own lie in $AGRICLIP_EDGE_HOME/packs."""
+    """List, show, build, adapt, compare, add and remove label packs; your own lie in $AGRICLIP_EDGE_HOME/packs."""
 
 
 @app.command("list", epilog="\b\nExamples:\n  agriclip-edge packs list --json")
@@ -108,11 +110,13 @@ def show(
             "threshold": pack.threshold,
             "text_encoder": pack.text_encoder,
             "centre": pack.centre,
+            "adapted": pack.origin.photos if pack.origin is not None else 0,
             "labels": labels,
         }
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return DONE
-    typer.echo(f"{pack.name}: {pack.title}; templates: {', '.join(pack.templates)}")
+    place = f"; adapted by {pack.origin.photos} photos" if pack.origin is not None else ""
+    typer.echo(f"{pack.name}: {pack.title}; templates: {', '.join(pack.templates)}{place}")
     for label in pack.labels:
         synonyms = f"  = {', '.join(label.synonyms)}" if label.synonyms else ""
         parent = f"  ({label.parent})" if label.parent else ""
@@ -129,6 +133,7 @@ Examples:
   agriclip-edge packs build my-beans --labels-file beans.csv --output usb/my-beans.safetensors
   agriclip-edge packs build coffee --from-facts "crop = coffee, kind = disease | deficiency"
   agriclip-edge packs build plain --labels "rust, blight" --no-facts
+  agriclip-edge packs build my-beans --labels-file beans.csv --adapt field/
 
 What typed labels were taken to mean is said on stderr, one line a label.""",
 )
@@ -153,6 +158,7 @@ def build(
         ),
     ] = False,
     template: options.Templates = None,
+    adapt: options.Adapt = None,
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="One line for people.")] = "",
     output: Annotated[
         Path | None,
@@ -183,6 +189,8 @@ def build(
     if target.exists() and not replace:
         raise LabelError(f"{target} is there already; --replace overwrites it")
     opened = Bundle.open(bundle)
+    if adapt is not None:
+        opened.for_photos()
     encoder = begin(TextEncoder, opened)  # while the labels are read and matched
     if from_facts is not None:
         typed = _selected(opened, from_facts)
@@ -191,13 +199,67 @@ def build(
         if not no_facts:
             options.tell_matches(opened, typed)
     pack = make_pack(opened, encoder, typed, Making(name, title, tuple(template or ()), not no_facts, centre))
+    whole = True
+    if adapt is not None:
+        from ..classifier import Classifier
+
+        pack, whole = options.adapt(Classifier(opened, pack), [adapt])
     if output is None:
         store.add(pack, replace=replace)
     else:
         with atomic_write(output) as file:
             file.write(pack.to_bytes())
-    typer.echo(f"{target}: {len(pack.labels)} labels")
-    return DONE
+    typer.echo(f"{target}: {_counts(pack)}")
+    return DONE if whole else SOME_PHOTOS_FAILED
+
+
+@app.command(
+    "adapt",
+    epilog="""\b
+Examples:
+  agriclip-edge packs adapt my-beans field/
+  agriclip-edge packs adapt mango-leaf-disease "orchard/2026-*/*.jpg"
+  agriclip-edge packs adapt my-beans --undo""",
+)
+def adapt(
+    name: Name,
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Photos of your place without labels, folders or patterns; 30 do.",
+            show_default=False,
+        ),
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Answer again as before the pack was adapted.")] = False,
+    bundle: options.BundlePath = None,
+    threads: options.Threads = None,
+    runtime: options.Runtime = None,
+) -> int:
+    """Set a pack against your place by a few of its photos, without labels; one of the bundle's is copied first.
+
+    Adapting it again takes the new photos in place of the old ones. The photos are not kept, only their mean.
+    """
+    from ..bundle.reader import Bundle
+    from ..classifier import Classifier
+    from ..errors import LabelError, UsageError
+    from ..labels.store import PackStore, find_pack
+
+    store = PackStore()
+    store.path(name)  # refuses an unusable name before any work
+    if bool(photos) == undo:
+        raise UsageError("photos and --undo together; accepted: one of them" if undo else "no photo; accepted: 30 do")
+    opened = Bundle.open(bundle)
+    opened.for_photos()
+    pack, whole = replaced(find_pack(opened, name, store), name=name), True
+    if undo:
+        if pack.origin is None:
+            raise LabelError(f"pack {name} is not adapted; there is nothing to undo")
+        pack = replaced(pack, origin=None)
+    else:
+        pack, whole = options.adapt(Classifier(opened, pack, threads=threads, runtime=runtime), photos or [])
+    typer.echo(f"{store.add(pack, replace=True)}: {_counts(pack)}")
+    return DONE if whole else SOME_PHOTOS_FAILED
 
 
 @app.command(
@@ -213,7 +275,7 @@ def diff(
     bundle: options.BundlePath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Show what B has otherwise than A: labels, parents, names, embeddings, templates, temperature."""
+    """Show what B has otherwise than A: labels, parents, names, embeddings, templates, temperature, adaptation."""
     from ..bundle.reader import Bundle
     from ..labels.differences import compare
     from ..labels.store import find_pack
@@ -252,6 +314,11 @@ def remove(name: Name) -> int:
 
     typer.echo(f"removed {PackStore().remove(name)}")
     return DONE
+
+
+def _counts(pack: LabelPack) -> str:
+    place = f", adapted by {pack.origin.photos} photos" if pack.origin is not None else ""
+    return f"{len(pack.labels)} labels{place}"
 
 
 def _selected(bundle: Bundle, selection: str) -> tuple[Label, ...]:

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
+from .embedded import embed_listed
 from .exits import DONE, SOME_PHOTOS_FAILED, complain
 from .photos import list_photos
-from .progress import progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from ..bundle.reader import Bundle
-    from ..classifier import Classifier
     from ..teaching import Teaching
 
 EXAMPLES = """\b
@@ -113,34 +109,13 @@ def _learn(
     if teaching is None:
         teaching = Teaching(build_pack(bundle, [Label(label, parent)], name=pack))
     classifier = Classifier(bundle, teaching.base, threads=threads, runtime=runtime)
-    vectors, failed = _embed(classifier, photos)
-    if not len(vectors):
+    listed = list_photos(photos)
+    vectors, used = embed_listed(listed, lambda path: classifier.embed_views([path]))
+    if not used:
         complain(f"no photo could be used; pack {pack} stays as it was")
         return SOME_PHOTOS_FAILED
     _tell(bundle, teaching.learn(classifier.lesson(Label(label, parent), vectors, teaching)), teaching)
-    return SOME_PHOTOS_FAILED if failed else DONE
-
-
-def _embed(classifier: Classifier, photos: list[str]) -> tuple[npt.NDArray[np.float32], int]:
-    """Embeddings (n, D) of the photos that can be used, and how many cannot; each of these is named."""
-    import numpy as np
-
-    from ..errors import PhotoError, RuntimeUnavailable
-
-    found: list[npt.NDArray[np.float32]] = []
-    listed = list_photos(photos)
-    with progress(len(listed)) as advance:
-        for item in listed:
-            if item.error is not None:
-                complain(f"{item.path}: {item.error}")
-            else:
-                try:
-                    found.append(classifier.embed_views([item.path])[0])
-                except (PhotoError, RuntimeUnavailable) as error:
-                    complain(f"{item.path}: {error}")
-            advance()
-    dim = classifier.bundle.manifest.embedding_dim
-    return np.array(found, np.float32).reshape(len(found), dim), len(listed) - len(found)
+    return DONE if len(used) == len(listed) else SOME_PHOTOS_FAILED
 
 
 def _tell(bundle: Bundle, teaching: Teaching, earlier: Teaching) -> int:
@@ -158,6 +133,8 @@ def _tell(bundle: Bundle, teaching: Teaching, earlier: Teaching) -> int:
     if len(pack.labels) == 1:
         typer.echo("  a single label is always the answer: teach another, or start with --from a pack")
     elif taught:
+        if teaching.base.origin is not None:
+            typer.echo("  no longer adapted by photos without labels: those with labels say more")
         typer.echo(f"  right before: {before}; now: {after}, each left out in turn")
     return DONE
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from .decode import RGB
 
-# Each calls under 1 % of training photos bad as they are (`python -m benchmarks answers` measures it again). Of these
-# at an eighth of their light all are too dark, of those blurred by a Gaussian of 4 pixels in 224 over 90 %
+# Each calls about 1 % of training photos bad as they are, or fewer (`python -m benchmarks answers` measures it again).
+# Of these at an eighth of their light all are too dark, of those blurred by a Gaussian of 4 pixels in 224 over 90 %
 # blurred; at three times their light, where much is clipped, about a third are too bright.
 DARK = 35.0  # mean luma, of 255
 BRIGHT = 240.0  # mean luma, of 255

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from .pack import Label, LabelPack
+from .pack import Label, LabelPack, Origin
 
 TURNED = 0.999  # cosine under which an embedding is another one; float16 alone keeps 0.999999
 _ALIKE = 0.98  # cosine from which a label that went and one that came are one label in other words
@@ -37,7 +37,8 @@ class Differences:
         moved: (label, parent in the first, parent in the second).
         facts: (label, class in the first, class in the second) where another class of the facts library is meant.
         turned: labels whose embeddings differ, by cosine, the most different first.
-        header: fields of the packs that differ (title, templates, temperature, threshold, centre, text encoder …).
+        header: fields of the packs that differ (title, templates, temperature, threshold, centre, text encoder …); of
+            what they are adapted to, how many photos.
         comparable: whether embeddings could be compared; not across text encoders or centres.
 
     Example:
@@ -146,9 +147,13 @@ def _changed(before: dict[str, Label], after: dict[str, Label], field: str) -> t
 
 def _header(first: LabelPack, second: LabelPack) -> dict[str, tuple[Any, Any]]:
     left_out = ("labels", "embeddings", "name")
-    fields = [name for name in vars(first) if name not in left_out]
-    both = ((name, getattr(first, name), getattr(second, name)) for name in fields)
-    return {name: (old, new) for name, old, new in both if old != new}
+    names = [field.name for field in fields(first) if field.name not in left_out]
+    both = ((name, getattr(first, name), getattr(second, name)) for name in names)
+    return {name: (_plain(old), _plain(new)) for name, old, new in both if old != new}
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Origin) else value
 
 
 def _shown(value: Any) -> str:

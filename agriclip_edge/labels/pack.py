@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from unicodedata import category
 
@@ -29,6 +31,7 @@ _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they w
 LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$"
 Form = TypeVar("Form", bound=msgspec.Struct)
 NORM_TOLERANCE = 2e-3  # float16 rounding of a unit vector of up to some thousand values
+_MOST_PHOTOS = 1_000_000_000  # of an origin: a count, and weights when origins are merged
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -53,6 +56,11 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     facts: str = ""
 
 
+class _OriginEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    photos: int
+    image_encoder: str
+
+
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a pack says about itself: the JSON value of the safetensors metadata key ``agriclip-pack``."""
 
@@ -68,6 +76,37 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unknown: float | None = None
     centre: str = ""
     image_encoder: str = ""
+    origin: _OriginEntry | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where the photos of a place lie as a whole, which says nothing of what any one of them shows.
+
+    Attributes:
+        vector: a share of their embeddings' mean, float32 (D,), not writeable; its length is at most 1.
+        photos: how many they were.
+        image_encoder: sha256 of the image encoder that embedded them (`Bundle.image_encoder_id`).
+    """
+
+    vector: npt.NDArray[np.float32] = field(repr=False)
+    photos: int
+    image_encoder: str
+
+    def __post_init__(self) -> None:
+        """Keep it as it is: several threads may answer by it."""
+        self.vector.flags.writeable = False
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same, value by value."""
+        mine = self.photos, self.image_encoder
+        if not isinstance(other, Origin) or mine != (other.photos, other.image_encoder):
+            return False
+        return np.array_equal(self.vector, other.vector)
+
+    def __str__(self) -> str:
+        """In words, which tell it from others of as many photos."""
+        return f"{self.photos} photos, {hashlib.sha256(self.vector.tobytes()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +127,8 @@ class LabelPack:
         centre: sha256 of the facts vectors whose mean was taken off the embeddings; empty when none was.
         image_encoder: sha256 of the image encoder whose photos taught it (`Bundle.image_encoder_id`); empty when none
             did.
+        origin: what is taken off a photo's embedding before labels are compared, where the pack was adapted to a
+            place by its photos; None where it was not.
 
     Example:
         >>> import agriclip_edge
@@ -108,14 +149,30 @@ class LabelPack:
     unknown: float | None = None
     centre: str = ""
     image_encoder: str = ""
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Check what every pack must hold, wherever it comes from."""
         _check(self)
         self.embeddings.flags.writeable = False
 
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.float32]:
+        """What labels score by the place alone, float32 (C,): their cosines less it are compared.
+
+        Example:
+            >>> import agriclip_edge
+            >>> agriclip_edge.load(packs=["maize-leaf-disease"]).pack.offsets.tolist()
+            [0.0, 0.0, 0.0, 0.0]
+        """
+        if self.origin is None:
+            return np.zeros(len(self.labels), np.float32)
+        offsets: npt.NDArray[np.float32] = self.embeddings @ self.origin.vector
+        return offsets
+
     def to_bytes(self) -> bytes:
-        """The pack as a safetensors file: ``embeddings`` float16 (C, D) and one metadata key; same pack, same bytes."""
+        """The pack as a safetensors file: float16 tensors and one metadata key; same pack, same bytes."""
+        origin = self.origin
         header = _Header(
             version=PACK_VERSION,
             name=self.name,
@@ -133,11 +190,14 @@ class LabelPack:
             unknown=self.unknown,
             centre=self.centre,
             image_encoder=self.image_encoder,
+            origin=None if origin is None else _OriginEntry(origin.photos, origin.image_encoder),
         )
         from safetensors.numpy import save
 
-        half = np.ascontiguousarray(self.embeddings, dtype=np.float16)
-        return save({"embeddings": half}, {PACK_FORMAT: msgspec.json.encode(header).decode()})
+        tensors = {"embeddings": np.ascontiguousarray(self.embeddings, dtype=np.float16)}
+        if origin is not None:
+            tensors["origin"] = np.ascontiguousarray(origin.vector, dtype=np.float16)
+        return save(tensors, {PACK_FORMAT: msgspec.json.encode(header).decode()})
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str = "pack") -> LabelPack:
@@ -158,20 +218,27 @@ class LabelPack:
             tensors = load(data)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise BundleError(BundleFault.PACK_UNREADABLE, f"{where}: not a safetensors file: {error}") from None
-        half = tensors.get("embeddings")
-        if half is None or len(tensors) != 1 or half.dtype != np.float16 or half.ndim != 2:
-            found = {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
-            message = f"{where}: holds {found}; accepted: one tensor 'embeddings', float16, (labels, dim)"
+        found = {name: (str(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
+        ranks = {"embeddings": 2, "origin": 1} if header.origin is not None else {"embeddings": 2}
+        if {name: (dtype, len(shape)) for name, (dtype, shape) in found.items()} != {
+            name: ("float16", rank) for name, rank in ranks.items()
+        }:
+            more = ", and 'origin', float16, (dim,)" if header.origin is not None else ""
+            message = f"{where}: holds {found}; accepted: one tensor 'embeddings', float16, (labels, dim){more}"
             raise BundleError(BundleFault.PACK_SHAPE, message)
         if re.fullmatch(NAME, header.name) is None:
             message = f"{where}: names itself {header.name[:80]!r}; accepted: up to 64 of a-z, 0-9, '.', '_', '-'"
             raise BundleError(BundleFault.PACK_INVALID, message)
+        origin = None
+        if header.origin is not None:
+            vector = tensors["origin"].astype(np.float32)
+            origin = Origin(vector, header.origin.photos, header.origin.image_encoder)
         try:
             return cls(
                 name=header.name,
                 title=header.title,
                 labels=tuple(header.labels),
-                embeddings=half.astype(np.float32),
+                embeddings=tensors["embeddings"].astype(np.float32),
                 templates=tuple(header.templates),
                 text_encoder=header.text_encoder,
                 preprocessing=header.preprocessing,
@@ -180,6 +247,7 @@ class LabelPack:
                 unknown=header.unknown,
                 centre=header.centre,
                 image_encoder=header.image_encoder,
+                origin=origin,
             )
         except LabelError as error:
             raise BundleError(BundleFault.PACK_INVALID, f"{where}: {error}") from None
@@ -297,6 +365,8 @@ def _check(pack: LabelPack) -> None:
     for what, named in (("centre", pack.centre), ("image encoder", pack.image_encoder)):
         if named and re.fullmatch(SHA256, named) is None:
             raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {named[:40]!r}; accepted: a sha256")
+    if pack.origin is not None:
+        _check_origin(pack.origin, shape[1], where)
     temperature, threshold, unknown = pack.temperature, pack.threshold, pack.unknown
     for what, value, fits, accepted in (
         ("temperature", temperature, temperature is None or 0 < temperature < 1e3, "above 0, below 1000"),
@@ -307,14 +377,43 @@ def _check(pack: LabelPack) -> None:
             raise BundleError(BundleFault.PACK_INVALID, f"{where} gives {what} {value}; accepted: {accepted}")
 
 
+def _check_origin(origin: Origin, dim: int, where: str) -> None:
+    if origin.vector.shape != (dim,):
+        message = f"{where} has an origin of shape {origin.vector.shape}; accepted: ({dim},), as its embeddings"
+        raise BundleError(BundleFault.PACK_SHAPE, message)
+    length = float(np.linalg.norm(origin.vector))
+    if not length <= 1 + NORM_TOLERANCE:  # NaN is not under anything
+        message = f"{where} has an origin of length {length:.3f}; accepted: at most 1, a mean of unit vectors"
+        raise BundleError(BundleFault.PACK_VALUES, message)
+    if not 1 <= origin.photos <= _MOST_PHOTOS:
+        raise BundleError(BundleFault.PACK_INVALID, f"{where} has an origin of {origin.photos} photos")
+    if re.fullmatch(SHA256, origin.image_encoder) is None:
+        message = f"{where} gives image encoder {origin.image_encoder[:40]!r} for its origin; accepted: a sha256"
+        raise BundleError(BundleFault.PACK_INVALID, message)
+
+
+def _merged_origin(packs: Sequence[LabelPack]) -> Origin | None:
+    """As if the packs had been adapted together: it is of the photos and not of the labels, so it is all labels'."""
+    origins: list[Origin] = []
+    for pack in packs:
+        if pack.origin is not None and pack.origin not in origins:
+            origins.append(pack.origin)
+    if len(origins) < 2:
+        return origins[0] if origins else None
+    vectors, counts = np.stack([origin.vector for origin in origins]), [origin.photos for origin in origins]
+    vector = np.average(vectors, axis=0, weights=counts).astype(np.float32)
+    return Origin(vector, min(sum(counts), _MOST_PHOTOS), origins[0].image_encoder)
+
+
 def merge(packs: Sequence[LabelPack]) -> LabelPack:
     """One pack out of several: of labels with the same words the first is kept.
 
     A single pack is returned as it is. Fitted temperatures and thresholds do not outlive a merge; a photo that one of
-    the packs would take for its own is not unknown to them all.
+    the packs would take for its own is not unknown to them all. What one of them was adapted to, all are; of several
+    places it is the mean, photo by photo.
 
     Raises:
-        LabelError: no pack at all, or some with a centre taken off and some without.
+        LabelError: no pack at all, some with a centre taken off and some without, or one taught and one adapted.
     """
     if not packs:
         raise LabelError("no label pack; accepted: at least one")
@@ -323,6 +422,11 @@ def merge(packs: Sequence[LabelPack]) -> LabelPack:
     if len({pack.centre for pack in packs}) > 1:
         centred = ", ".join(pack.name for pack in packs if pack.centre)
         raise LabelError(f"some packs are centred ({centred}) and some are not; accepted together: all of one kind")
+    taught = ", ".join(pack.name for pack in packs if pack.image_encoder)
+    placed = ", ".join(pack.name for pack in packs if pack.origin is not None)
+    if taught and placed:
+        message = f"{taught} taught by photos with labels, {placed} adapted by photos without"
+        raise LabelError(f"{message}; accepted together: one kind, beside packs of neither")
     rows: dict[str, tuple[Label, npt.NDArray[Any]]] = {}
     for pack in packs:
         for label, row in zip(pack.labels, pack.embeddings):
@@ -340,4 +444,5 @@ def merge(packs: Sequence[LabelPack]) -> LabelPack:
         unknown=min(least) if len(least) == len(packs) else None,
         centre=first.centre,
         image_encoder=next((pack.image_encoder for pack in packs if pack.image_encoder), ""),
+        origin=_merged_origin(packs),
     )

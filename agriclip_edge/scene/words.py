@@ -16,10 +16,41 @@ from ..labels.pack import Label, LabelPack
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ..labels.prompts import Embedder
+
 _TENSORS = ("bias", "centre", "weight")
 _MOST = 1e4  # any value: all belong to unit vectors
 _MOST_TEXT = 16384  # values of a text's vector
+_TINY = 1e-9  # a vector of that length has no direction
 _LISTED = 12  # known classes that a message names
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A text encoder of which only the first values count, brought back to length 1.
+
+    These say what words mean; what follows them, in an encoder for photos, is what such things look like there.
+
+    Attributes:
+        encoder: the whole one.
+        width: T, how many values count.
+    """
+
+    encoder: Embedder
+    width: int
+
+    def embed(self, prompts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors float32 (N, T) of N prompts.
+
+        Raises:
+            LabelError: the encoder gives fewer values, or a prompt is too long for it.
+        """
+        vectors = self.encoder.embed(prompts)
+        if vectors.shape[1] < self.width:
+            raise LabelError(f"a text encoder of {vectors.shape[1]} values; the map for words takes {self.width}")
+        cut = vectors[:, : self.width]
+        unit: npt.NDArray[np.float32] = cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), _TINY)
+        return unit
 
 
 @dataclass(frozen=True)
@@ -160,9 +191,5 @@ def _by_words(bundle: Bundle, known: LabelPack, labels: Sequence[Label], texts: 
             f"{what}; other words need text encoder {entry.encoder[:12]}…, and {texts.manifest.name} has "
             f"{texts.text_encoder_id[:12]}…: accepted with it are the bundle's own classes"
         )
-    found = read_text_map(bundle, entry)
-    vectors = embed_labels(labels, entry.templates, TextEncoder(texts))
-    if vectors.shape[1] != len(found.centre):
-        message = f"{entry.file} takes texts of {len(found.centre)} values; the text encoder gives {vectors.shape[1]}"
-        raise BundleError(BundleFault.TEXT_MAP_INVALID, message)
-    return found(vectors)
+    turn = read_text_map(bundle, entry)
+    return turn(embed_labels(labels, entry.templates, Meaning(TextEncoder(texts), len(turn.centre))))

@@ -158,3 +158,30 @@ def test_a_verdict_is_one_of_the_closed_forms(cosines: list[float], threshold: f
         assert found.reason in ("tie", "out-of-distribution")
         assert (found.label is None) == (found.kind == "none")
         assert found.kind == "none" or found.confidence >= 0.8
+
+
+def test_offsets_move_order_and_confidence_and_leave_cosines() -> None:
+    cosines = np.array([0.50, 0.45, 0.10], np.float32)
+    offsets = np.array([0.30, 0.10, 0.10], np.float32)
+    labels = [Label("rust", "leaf"), Label("blight", "leaf"), Label("cow")]
+    found = rank(cosines, labels, temperature=0.1, offsets=offsets)
+    assert [one.label for one in found] == ["blight", "rust", "cow"]
+    assert [one.cosine for one in found] == pytest.approx([0.45, 0.50, 0.10])
+    moved = rank(cosines - offsets, labels, temperature=0.1)
+    assert [one.confidence for one in found] == [one.confidence for one in moved]
+    verdict = decide(cosines, labels, temperature=0.1, offsets=offsets)
+    assert verdict == decide(cosines - offsets, labels, temperature=0.1) and verdict.label == "blight"
+    zeros = np.zeros(3, np.float32)
+    assert rank(cosines, labels, temperature=0.1, offsets=zeros) == rank(cosines, labels, temperature=0.1)
+    assert decide(cosines, labels, temperature=0.1, offsets=zeros) == decide(cosines, labels, temperature=0.1)
+
+
+def test_the_broader_label_and_the_least_cosine_of_an_adapted_pack() -> None:
+    cosines = np.array([0.50, 0.41, 0.40], np.float32)
+    offsets = np.array([0.50, 0.10, 0.10], np.float32)
+    labels = [Label("cow"), Label("rust", "leaf"), Label("blight", "leaf")]
+    verdict = decide(cosines, labels, temperature=0.05, threshold=0.6, offsets=offsets)
+    assert (verdict.kind, verdict.label) == ("parent", "leaf")
+    # The nearest label is the cow, at 0.50, though it is not the answer.
+    assert decide(cosines, labels, temperature=0.05, threshold=0.4, unknown=0.45, offsets=offsets).label == "rust"
+    assert decide(cosines, labels, temperature=0.05, unknown=0.55, offsets=offsets).reason == "out-of-distribution"

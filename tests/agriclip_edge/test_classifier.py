@@ -19,6 +19,7 @@ from PIL import Image
 
 import agriclip_edge
 from agriclip_edge import Answer, BundleError, BundleFault, Classifier, Label, LabelError, PhotoError, UsageError
+from agriclip_edge.adaptation import SHARE
 from agriclip_edge.labels.store import PackStore
 
 COLOURS = {
@@ -456,3 +457,91 @@ def test_typed_labels_take_the_bundles_least_cosine_where_it_is_of_their_kind(ti
 def test_a_higher_least_confidence_makes_an_answer_unsure(classifier: Classifier) -> None:
     found = classifier.classify(noise(3), min_confidence=1.0).verdict
     assert found is not None and found.kind != "label"
+
+
+# --- Adapted to a place by photos without labels --------------------------------------------------------------------
+
+
+def test_adapt_sets_the_labels_in_use_against_a_place(tiny_bundle: Path, tmp_path: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle)
+    before, plain_pack = classifier.classify(noise(1), top_k=99), classifier.pack
+    reddish = [photo((220, 10 + 20 * step, 10)) for step in range(6)]
+    pack = classifier.adapt([*reddish, tmp_path / "missing.jpg", png(noise(0))[:50]])
+    assert pack is classifier.pack and pack.origin is not None
+    assert (pack.origin.photos, pack.origin.image_encoder) == (6, classifier.bundle.image_encoder_id)
+    mean = classifier.embed(reddish).mean(axis=0)
+    np.testing.assert_allclose(pack.origin.vector, SHARE * mean, atol=1e-3)
+
+    after = classifier.classify(noise(1), top_k=99)
+    cosines = {one.label: one.cosine for one in before.predictions}
+    assert {one.label: one.cosine for one in after.predictions} == cosines
+    scores = (classifier.embed(noise(1)) @ pack.embeddings.T - pack.offsets)[0].astype(np.float64) / 0.1
+    weights = np.exp(scores - scores.max())
+    expected = dict(zip((label.text for label in pack.labels), weights / weights.sum()))
+    assert {one.label: one.confidence for one in after.predictions} == pytest.approx(expected, abs=1e-5)
+    confidences = [one.confidence for one in after.predictions]
+    assert confidences == sorted(confidences, reverse=True)
+    explained = classifier.explain(noise(1))
+    assert explained.label == after.predictions[0].label
+    assert explained.confidence == pytest.approx(after.predictions[0].confidence, abs=1e-5)
+
+    classifier.use(plain_pack)
+    assert classifier.classify(noise(1), top_k=99).predictions == before.predictions  # bit for bit
+
+
+def test_adapt_takes_frames_and_typed_labels(tiny_bundle: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle, labels=["red leaf", "green leaf"])
+    assert classifier.adapt(np.stack([noise(seed) for seed in range(4)])).origin.photos == 4  # type: ignore[union-attr]
+    assert classifier.use_labels(["red leaf", "green leaf"]).origin is None  # labels are what they are built as
+
+
+def test_adapt_that_fails_changes_nothing(tiny_bundle: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle)
+    before = classifier.pack
+    with pytest.raises(UsageError, match="3 photos of the place could be used; accepted: at least 4") as caught:
+        classifier.adapt([photo(), b"no photo", photo(), photo()])
+    assert isinstance(caught.value.__cause__, PhotoError)
+    with pytest.raises(UsageError, match="one str; accepted: a list of photos"):
+        classifier.adapt("field/")
+    assert classifier.pack is before
+    classifier.teach("red apple", [photo()])
+    taught = classifier.pack
+    with pytest.raises(LabelError, match="taught by photos with labels"):
+        classifier.adapt([photo()] * 4)
+    assert classifier.pack is taught
+
+
+def test_photos_are_answered_wholly_before_or_wholly_after_adapting(tiny_bundle: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle, threads=2)
+    plain_pack = classifier.pack
+    place = classifier.adapt([photo((200, 10 * step, 20)) for step in range(5)])
+    asked = noise(3)
+    expected = []
+    for pack in (plain_pack, place):
+        classifier.use(pack)
+        expected.append(classifier.classify(asked).predictions)
+    assert expected[0] != expected[1]
+    done = threading.Event()
+
+    def switch() -> None:
+        for pack in itertools.cycle((plain_pack, place)):
+            if done.is_set():
+                return
+            classifier.use(pack)
+
+    with ThreadPoolExecutor(5) as pool:
+        switching = pool.submit(switch)
+        found = list(pool.map(lambda _: classifier.classify(asked).predictions, range(80)))
+        done.set()
+        switching.result()
+    assert all(one in expected for one in found)
+
+
+def test_an_origin_of_another_image_encoder_is_refused(tiny_bundle: Path) -> None:
+    classifier = agriclip_edge.load(tiny_bundle)
+    pack = classifier.adapt([noise(seed) for seed in range(4)])
+    assert pack.origin is not None
+    foreign = replace(pack, origin=replace(pack.origin, image_encoder="0" * 64))
+    with pytest.raises(BundleError, match="adapt it again with this bundle") as caught:
+        classifier.use(foreign)
+    assert caught.value.fault is BundleFault.PACK_FOREIGN_PREPROCESSING

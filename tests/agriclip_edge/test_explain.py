@@ -14,7 +14,7 @@ from agriclip_edge.explain import GRID, cover, occlusion
 REMOVED = 16  # of 64 cells
 
 
-@pytest.mark.parametrize("name", ["duck", "pig"])
+@pytest.mark.parametrize("name", ["chickens", "duck", "perch", "pig"])
 def test_removing_what_drew_the_answer_lowers_it_more_than_removing_others(
     default_bundle: Path, photos: dict[str, Path], name: str
 ) -> None:
@@ -46,6 +46,23 @@ def test_the_cell_that_a_score_hangs_on_is_found() -> None:
     drops = occlusion(square, score)
     assert np.unravel_index(drops.argmax(), drops.shape) == (2, 5)
     assert drops.min() >= 0
+
+
+def test_what_is_there_twice_is_found_both_times() -> None:
+    square = np.full((64, 64, 3), 100, np.uint8)
+    square[16:24, 40:48], square[56:64, 48:56] = 250, 240
+
+    def score(squares: np.ndarray) -> np.ndarray:
+        signs = [squares[:, 16:24, 40:48], squares[:, 56:64, 48:56]]
+        return np.max([sign.mean(axis=(1, 2, 3)) for sign in signs], axis=0).astype(np.float64)
+
+    chosen = np.argsort(-occlusion(square, score), axis=None)[:8]  # two small patches
+    assert {2 * GRID + 5, 7 * GRID + 6} <= set(chosen.tolist())
+
+
+def test_an_answer_that_hangs_on_nothing_has_no_heat() -> None:
+    drops = occlusion(np.zeros((64, 64, 3), np.uint8), lambda squares: np.full(len(squares), 0.5))
+    assert drops.shape == (GRID, GRID) and not drops.any()
 
 
 def test_any_bundle_explains_any_label(tiny_bundle: Path, photos: dict[str, Path]) -> None:

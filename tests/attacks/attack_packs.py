@@ -10,11 +10,12 @@ from typing import Any
 from attack_tools import PACK, Attack, pack_file, pack_parts, safetensors, tiny_files
 
 _DEEP = 40_000  # brackets
+_OTHER = "0f343b0931126a20f133d67c2b018a3b5e7aebeeeb1a0f1c6f6d5e2e9d1c8f3a"  # another encoder's sha256
 
 
 def packs() -> list[Attack]:
     """Every pack, derived from the tiny bundle's fruit-colour."""
-    return [*_files(), *_headers(), *_tensors(), *_foreign()]
+    return [*_files(), *_headers(), *_tensors(), *_origins(), *_foreign()]
 
 
 def _whole() -> tuple[dict[str, Any], bytes]:
@@ -187,13 +188,75 @@ def _tensors() -> list[Attack]:
     ]  # fmt: skip
 
 
+def _origins() -> list[Attack]:
+    """Packs that say they were adapted to a place: what is taken off every photo moves every answer."""
+    header, rows = _whole()
+    half = struct.pack("<16e", 0.5, *[0] * 15)
+
+    def made(
+        name: str,
+        says: str,
+        message: str,
+        fault: str = "pack-invalid",
+        *,
+        vector: bytes | None = half,
+        shape: tuple[int, ...] = (16,),
+        dtype: str = "F16",
+        at: str = "read",
+        entry: object = (),
+        **fields: Any,
+    ) -> Attack:
+        """An origin of this vector; its header's entry is a right one with these fields, or ``entry``."""
+        said = {"photos": 30, "image_encoder": _OTHER, **fields} if entry == () else entry
+        outer: dict[str, Any] = {
+            "__metadata__": {"agriclip-pack": json.dumps({**header, "origin": said})},
+            "embeddings": {"dtype": "F16", "shape": [3, 16], "data_offsets": [0, 96]},
+        }
+        if vector is not None:
+            outer["origin"] = {"dtype": dtype, "shape": list(shape), "data_offsets": [96, 96 + len(vector)]}
+        data = safetensors(json.dumps(outer).encode(), rows + (vector or b""))
+        return Attack(name, says, fault, message, data, at)
+
+    def valued(name: str, says: str, message: str, value: float) -> Attack:
+        return made(name, says, message, "pack-values", vector=struct.pack("<16e", value, *[0] * 15))
+
+    return [
+        made("origin-missing", "adapted, and no origin", "and 'origin', float16, (dim,)", "pack-shape", vector=None),
+        made("origin-unsaid", "an origin of a pack that is not adapted", "accepted: one tensor 'embeddings', float16",
+             "pack-shape", entry=None),
+        made("origin-short", "an origin of 8 values for embeddings of 16", "has an origin of shape (8,); accepted: (16",
+             "pack-shape", vector=half[:16], shape=(8,)),
+        made("origin-rows", "an origin for each of 3 labels", "and 'origin', float16, (dim,)", "pack-shape",
+             vector=half * 3, shape=(3, 16)),
+        made("origin-dtype", "a float32 origin", "'origin': ('float32'", "pack-shape",
+             vector=struct.pack("<16f", 0.5, *[0] * 15), dtype="F32"),
+        valued("origin-nan", "NaN in the origin", "has an origin of length nan", float("nan")),
+        valued("origin-infinite", "infinity in the origin", "has an origin of length inf", float("inf")),
+        valued("origin-long", "an origin of length 40, which would drown every photo", "has an origin of length 40.000",
+               40.0),
+        made("origin-photos-zero", "the mean of no photo", "has an origin of 0 photos", photos=0),
+        made("origin-photos-negative", "the mean of -4 photos", "has an origin of -4 photos", photos=-4),
+        made("origin-photos-huge", "more photos than were ever taken", "has an origin of 1000000000", photos=10**40),
+        made("origin-photos-string", "a number of photos in words", "Expected `int`, got `str`", photos="thirty"),
+        made("origin-encoder-form", "an image encoder that is no hash", "gives image encoder 'yes' for its origin",
+             image_encoder="yes"),
+        made("origin-encoder-none", "photos of no image encoder", "gives image encoder '' for its origin",
+             image_encoder=""),
+        made("origin-field-unknown", "a field that an origin does not have", "unknown field `script`",
+             script="import os"),
+        made("origin-field-missing", "does not say what embedded the photos", "missing required field `image_encoder`",
+             entry={"photos": 30}),
+        made("foreign-origin", "adapted by photos of another image encoder: right sizes, wrong meaning",
+             "was adapted by photos of image encoder 0f343b093112", "pack-foreign-preprocessing", at="accept"),
+    ]  # fmt: skip
+
+
 def _foreign() -> list[Attack]:
     header, rows = _whole()
-    other = "0f343b0931126a20f133d67c2b018a3b5e7aebeeeb1a0f1c6f6d5e2e9d1c8f3a"
     return [
         Attack("foreign-text-encoder", "made with another text encoder: right sizes, wrong meaning",
                "pack-foreign-text-encoder", "was made with text encoder 0f343b093112",
-               pack_file({**header, "text_encoder": other}, rows), "accept"),
+               pack_file({**header, "text_encoder": _OTHER}, rows), "accept"),
         Attack("foreign-text-encoder-none", "does not say what text encoder made it", "pack-foreign-text-encoder",
                "was made with text encoder …", pack_file({**header, "text_encoder": ""}, rows), "accept"),
         Attack("foreign-centre", "centred with the facts of another bundle", "pack-foreign-centre",
@@ -201,8 +264,8 @@ def _foreign() -> list[Attack]:
                pack_file({**header, "centre": "0f343b093112" + "0" * 52}, rows), "accept"),
         Attack("foreign-image-encoder", "taught with another image encoder: right sizes, wrong meaning",
                "pack-foreign-preprocessing", "was taught with image encoder 0f343b093112",
-               pack_file({**header, "image_encoder": other}, rows), "accept"),
+               pack_file({**header, "image_encoder": _OTHER}, rows), "accept"),
         Attack("foreign-preprocessing", "made for photos prepared in another way", "pack-foreign-preprocessing",
-               "was made for preprocessing 0f343b093112", pack_file({**header, "preprocessing": other}, rows),
+               "was made for preprocessing 0f343b093112", pack_file({**header, "preprocessing": _OTHER}, rows),
                "accept"),
     ]  # fmt: skip

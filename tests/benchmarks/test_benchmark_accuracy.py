@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import agriclip_edge
-from benchmarks.accuracy import AccuracyConfig, answer_task, measure, resample
+from benchmarks.accuracy import AccuracyConfig, answer_task, measure, resample, rounding
 from benchmarks.tasks import photo_files
 from training.data import DataError, read_collection
 from training.evaluate import mean_per_class_accuracy
@@ -58,6 +58,7 @@ def test_accuracy_by_task_and_their_mean(data: Path, tiny_bundle: Path) -> None:
     assert fruit[:5] == ("fruit-colour", 7, 3, pytest.approx(1 / 3), pytest.approx((1 + 1 + 1 / 2) / 3))
     assert water[:5] == ("water", 3, 2, 0.5, 1.0)
     assert (fruit[7], water[7]) == ("pack", "typed")
+    assert set(measured.samples) == {"alive-mini"}  # this bundle's INT8 was judged by no gate
     assert mean[4] == pytest.approx((5 / 6 + 1) / 2)
     assert measured.samples["alive-mini"] == (mean[4],)
     low, high = measured.intervals["alive-mini"]
@@ -110,3 +111,12 @@ def test_resampling_agrees_with_drawing_the_photos_one_by_one() -> None:
     assert quick.mean() == pytest.approx(np.mean(drawn), abs=0.01)
     assert quick.std() == pytest.approx(np.std(drawn), rel=0.1)
     assert np.array_equal(quick, resample(predicted, actual, 1500, seed=2))
+
+
+def test_what_rounding_costs_is_the_figure_of_the_gate(default_bundle: Path) -> None:
+    classifier = agriclip_edge.load(default_bundle)
+    figures = next(v.figures for v in classifier.bundle.manifest.image if v.name == "cpu-int8")
+    assert rounding(classifier) == {
+        "int8_drop_points": (figures["drop_mean"],),
+        "int8_worst_drop_points": (figures["drop_task"],),
+    }

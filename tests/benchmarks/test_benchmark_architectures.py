@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -72,6 +74,26 @@ def test_the_picture_shows_both(measured: Measurement, complete_measurement: Cal
     shown = words(pareto.draw(complete_measurement(measured, what="architectures"), PICTURE))
     assert any(text.startswith("student (test_efficientnet): ") and text.endswith(", 87.5%") for text in shown)
     assert "test_convnext" in shown and PICTURE.title in shown
+
+
+def test_labels_of_many_judged_encoders_stay_within_the_picture(
+    measured: Measurement, complete_measurement: Callable[..., Record]
+) -> None:
+    table = measured.details[0]
+    headings = [heading for heading, _ in table.columns]
+    many = []
+    for number in range(14):
+        row = dict(zip(headings, table.rows[0])) | {"accuracy": 0.3 + number / 20, "p50 ms": 1.0 + number}
+        many.append(tuple(row[heading] for heading in headings))
+    record = complete_measurement(replace(measured, details=(replace(table, rows=tuple(many)),)), what="architectures")
+    picture = ElementTree.fromstring(pareto.draw(record, PICTURE))
+    labels = [element for element in picture.iter() if (element.text or "").startswith("student (")]
+    assert len(labels) == 14
+    tops = sorted(float(label.attrib["y"]) for label in labels)
+    assert min(below - above for above, below in itertools.pairwise(tops)) > 12  # pixels: no label on another
+    assert tops[0] > 50 and tops[-1] < float(picture.attrib["height"]) - 50
+    longest = max(len(label.text or "") for label in labels)
+    assert max(float(label.attrib["x"]) for label in labels) + 6.5 * longest < float(picture.attrib["width"])
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from agriclip_edge.errors import UsageError
 from agriclip_edge.imaging.preprocess import preprocessing_id
 from benchmarks import ablation, evaluations, facts
+from benchmarks.places import PLACES, SHARES, Place, origins
 from training.align.encoders import Backbone, FeatureSpace
 from training.align.features import FeatureStore
 from training.image_tower import ImageTower
@@ -46,7 +48,7 @@ def measured(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 def test_names_and_facts_are_compared_with_every_task_left_out(measured: tuple[object, list[str]]) -> None:
     found, steps = measured
     assert steps == ["fruit", "cover", "more-fruit", "more-cover", "done"]
-    (table,) = found.details
+    table, _ = found.details
     assert [row[:2] for row in table.rows] == [
         *((taught, shown) for taught in ("names", "names and facts") for shown in ("names", "names and facts")),
         ("names and facts", "names, facts and looks"),
@@ -55,6 +57,29 @@ def test_names_and_facts_are_compared_with_every_task_left_out(measured: tuple[o
     gain = found.samples["facts_gain_points"][0]
     assert gain == pytest.approx(found.samples["unseen_facts_pct"][0] - found.samples["unseen_names_pct"][0])
     assert "of 5 labels have facts" in found.method
+
+
+def test_photos_of_the_place_are_judged_at_every_share(measured: tuple[object, list[str]]) -> None:
+    found, _ = measured
+    table = found.details[1]
+    assert table.rows[0][0] == "none" and len(table.rows) == 1 + len(PLACES) * len(SHARES)
+    assert {(row[0], row[1]) for row in table.rows[1:]} == {(str(place), share) for place in PLACES for share in SHARES}
+    assert table.rows[0][2] == pytest.approx(found.samples["unseen_looks_pct"][0])
+    gain = found.samples["unseen_adapted_pct"][0] - found.samples["unseen_looks_pct"][0]
+    assert found.samples["adapted_gain_points"][0] == pytest.approx(gain)
+    assert len({row[2] for row in table.rows}) > 3  # what is taken off moves answers
+
+
+def test_places_are_drawn_as_they_say() -> None:
+    label, generator = np.repeat([0, 1, 2], [50, 30, 20]), np.random.default_rng(0)
+    assert len(set(Place(30).draw(label, generator).tolist())) == 30
+    for most, least in ((0.8, 0.6), (1.0, 1.0)):
+        shown = label[Place(30, most).draw(label, generator)]
+        assert least <= np.bincount(shown).max() / 30 <= 1
+    assert np.bincount(label[Place(1000, 0.5).draw(label, generator)]).max() < 600
+    vectors = np.eye(100, dtype=np.float32)
+    for place, share, origin in origins(vectors, label, 0):
+        assert origin.sum() == pytest.approx(share) and (origin > 0).sum() <= place.photos
 
 
 def test_labels_that_are_left_out_teach_nothing(measured: tuple[object, list[str]]) -> None:

@@ -16,7 +16,7 @@ from agriclip_edge.errors import LabelError, UsageError
 from agriclip_edge.labels.lists import parse_labels
 from agriclip_edge.scene.classify import Judge, classify_strips
 from agriclip_edge.scene.model import SceneModel
-from agriclip_edge.scene.words import typed_pack
+from agriclip_edge.scene.words import Meaning, typed_pack
 from agriclip_edge.text.encoder import TextEncoder
 from export.parity import open_session
 from export.scene import SceneConfig, export_scene, export_student
@@ -132,7 +132,7 @@ def test_without_a_scene_there_is_no_int8(student: Path, tmp_path: Path) -> None
     said: list[str] = []
     export_scene(student, tmp_path / "scenes.zip", SceneConfig(), zipped=True, say=said.append)
     assert said[0] == "int8     left out: no scene to calibrate on"
-    assert "words    left out: classes were bound by codes" in said[1]
+    assert "words    left out: the student does not say" in said[1]
     bundle = Bundle.open(tmp_path / "scenes.zip")
     assert "per-pixel transformer" in bundle.read(bundle.manifest.card).decode()
 
@@ -187,7 +187,7 @@ def test_words_come_with_a_bundle_whose_classes_were_bound_by_texts(
 ) -> None:
     texts = Bundle.open()
     run = load_student(student)
-    vectors = torch.from_numpy(class_vectors(run.classes, TextEncoder(texts).embed, read_class_texts()))
+    vectors = torch.from_numpy(class_vectors(run.classes, Meaning(TextEncoder(texts), 384).embed, read_class_texts()))
     mapped = torch.nn.Linear(384, 16)
     with torch.no_grad():
         own = torch.nn.functional.normalize(mapped(vectors), dim=1).numpy()
@@ -204,7 +204,7 @@ def test_words_come_with_a_bundle_whose_classes_were_bound_by_texts(
     assert not np.allclose(typed.embeddings[0], typed.embeddings[1])
     write_student(replace(bound, class_vectors=own[::-1].copy()), tmp_path / "student")  # of other classes
     export_scene(tmp_path / "student", tmp_path / "other", SceneConfig(), say=said.append)
-    assert "words    left out: a class and its texts have a cosine of" in said[-1]
+    assert "words    left out: its classes were bound by codes, or by another text encoder" in said[-1]
     assert Bundle.open(tmp_path / "other").for_scenes().text is None
     with pytest.raises(LabelError, match="need text encoder"):  # the tiny bundle's would read them otherwise
         typed_pack(bundle, bundle.pack("classes"), parse_labels("red meadow"), Bundle.open(tiny_bundle))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -18,7 +19,7 @@ from training.align.artefact import MODEL
 from training.align.encoders import conse_encoder, dino_backbone
 from training.checkpoint import read_checkpoint, write_checkpoint
 from training.config import EncoderConfig
-from training.data import hold_out, read_joined
+from training.data import hold_out, read_joined, spread
 from training.dino.config import DinoConfig
 from training.fit import Fit
 from training.image_tower import ImageTower
@@ -128,6 +129,7 @@ def test_both_stages_are_trained_a_seed_without_what_that_seed_holds_out(start: 
         assert encoder["photos"] == kept.sha256 and encoder["config"]["seed"] == seed
         dino = read_checkpoint(output / f"dino-{seed}" / "backbone.safetensors")[1]
         assert dino["config"]["seed"] == seed and len(dino["photos"]) == 2
+    assert record.photos == 120 and "train stage 1" in record.markdown()
     # It learnt something: colours are told better than before.
     own = record.samples()
     assert min(own["contrastive-only-trained-alive-plus-val_pct"]) > max(
@@ -136,6 +138,18 @@ def test_both_stages_are_trained_a_seed_without_what_that_seed_holds_out(start: 
     # A second run finds all of it.
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
     assert run() == record and before == {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+
+
+def test_some_photos_of_every_class_are_enough(data: Path, start: Start, tmp_path: Path) -> None:
+    config, dino = replace(CONFIG, photos=30), [write_run(tmp_path / "dino", 7)]
+    arguments = ([], dino, ["alive-mini"], ("alive-mini:val",), (0,), config, Counting())
+    record = run_ablation(data, tmp_path / "out", start, *arguments)
+    assert record.photos == 30 and record.held_out_unseen == (True,)
+    some = read_joined(data, ["alive-mini"], "train")[1]
+    some = some.take(spread(some, 30))
+    assert np.bincount(some.label).tolist() == [6] * 5
+    kept = hold_out(some, config.align.held_out, 0)[0]
+    assert read_checkpoint(tmp_path / "out" / "encoder-0" / MODEL)[1]["photos"] == kept.sha256
 
 
 def test_a_seed_that_is_cut_off_goes_on(
@@ -162,10 +176,10 @@ def test_a_seed_that_is_cut_off_goes_on(
 
 def test_recipes_are_changed_by_a_file_that_says_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "short.toml"
-    path.write_text("[encoder]\nsizes = [128, 160]\n[dino]\nsteps = 100\n[align]\nheld_out = 0.2\n")
+    path.write_text("photos = 9\n[encoder]\nsizes = [128, 160]\n[dino]\nsteps = 100\n[align]\nheld_out = 0.2\n")
     config = read_config(path, AblationConfig())
     assert config.encoder == replace(EncoderConfig(), sizes=(128, 160)) and config.align.held_out == 0.2
-    assert config.dino == replace(DinoConfig.offline(), steps=100)
+    assert config.dino == replace(DinoConfig.offline(), steps=100) and config.photos == 9
     for text, message in (
         ("[encoder]\nsize = 3", r"sets encoder\.size; accepted: .*encoder\.sizes"),
         ("[student]\nsteps = 3", r"sets student\.steps"),
@@ -173,7 +187,10 @@ def test_recipes_are_changed_by_a_file_that_says_what_differs(tmp_path: Path) ->
         ("[dino]\nsteps = 'many'", "Expected `int`"),
         ("[dino]\nbatch = 25", "multiple of micro_batch"),
         ("[encoder.loss]\ngeneral = 1.0", "accepted here: 0"),
-        ("steps = 3", "Expected `object`"),
+        ("steps = 3", "sets steps"),
+        ("dino = 3", "sets dino"),
+        ("photos = 1.5", "short.toml"),
+        ("encoder.loss = 3", "Expected `object`"),
         ("[", "short.toml"),
     ):
         path.write_text(text)

@@ -189,7 +189,7 @@ def test_training_photos_that_repeat_judged_ones_are_left_out(
     assert said == [
         "read train of fruit",
         "read train of cover",
-        "alive-mini: 1 training photos left out, as they nearly repeat judged ones",
+        "alive-mini: training photos left out, as they nearly repeat judged ones: 1",
     ]
     every = read_joined(collection_root.parent, ["alive-mini"], "train", copies=True)[1]
     (copy,) = find_copies(collection_root.parent, ["alive-mini"])

@@ -24,7 +24,7 @@ from training import synthetic
 from training.checkpoint import read_checkpoint, write_checkpoint
 from training.config import EncoderConfig
 from training.data import DataError, read_collection, read_joined, read_tar
-from training.distil.ablation import BASE, RECORD, read_ablation, run_ablation, subset, variants
+from training.distil.ablation import BASE, RECORD, read_ablation, run_ablation, variants
 from training.distil.config import DistilConfig, QuantisationAware, StoreConfig
 from training.distil.losses import TERMS, DistilLoss
 from training.distil.quantise import plain, prepare
@@ -366,7 +366,7 @@ def test_several_teachers_of_several_spaces_teach_at_once(school: School, tmp_pa
     assert [teacher.dim for teacher in stored.header.teachers] == [16, 6]
     assert stored.texts.keys() == {SPACE, "far"} and (tmp_path / "two" / TEXTS).exists()
     lesson = school.lesson(tmp_path / "two", share=0.0)
-    lesson = lesson.take(subset(lesson.photos, 30))
+    lesson = lesson.some(30)
     config = fitting(CONFIG, lesson, pretrained=True)
     distil(lesson, tmp_path / "run", config, student(), QUIET, fresh=True)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -402,7 +402,7 @@ def test_rounded_training_learns_exact_weights_of_the_same_names(run: Path, less
     weight = rounded.backbone.conv_head.weight
     levels = weight / weight.abs().flatten(1).amax(1)[:, None, None, None] * 127
     assert torch.allclose(levels, levels.round(), atol=1e-3)
-    lesson = lesson.take(subset(lesson.photos, 30))
+    lesson = lesson.some(30)
     config = fitting(replace(CONFIG, quantisation=QuantisationAware(float_layers=1)), lesson, pretrained=True)
     with pytest.raises(UsageError, match="starts from a finished run"):
         distil(lesson, tmp_path, config, student(), QUIET, fresh=True)
@@ -456,11 +456,14 @@ def test_the_ablation_has_each_loss_off_and_alone(lesson: Lesson, tmp_path: Path
 
 
 def test_a_subset_is_spread_over_all_classes(lesson: Lesson) -> None:
-    chosen = subset(lesson.photos, 20)
-    assert len(set(chosen.tolist())) == 20 and (np.diff(chosen) > 0).all()
-    assert set(np.bincount(lesson.photos.label[chosen])) == {4}
-    some = lesson.take(chosen)
-    assert torch.equal(some.stored.wholes[0][3], lesson.stored.wholes[0][chosen[3]])
+    some = lesson.some(20)
+    places = {photo.tobytes(): place for place, photo in enumerate(lesson.photos.rgb)}
+    chosen = [places[photo.tobytes()] for photo in some.photos.rgb]
+    assert len(chosen) == 20 and (np.diff(chosen) > 0).all()
+    assert set(np.bincount(some.photos.label)) == {4}
+    assert torch.equal(some.stored.wholes[0], lesson.stored.wholes[0][chosen])
+    assert some.photos.sha256 != lesson.photos.sha256 == lesson.some(0).photos.sha256
+    assert len(lesson.some(10**6).photos) == len(lesson.photos)
 
 
 def test_names_of_architectures_are_timms() -> None:

@@ -62,7 +62,7 @@ def without(task: JudgedTask, label: str, keep: int) -> JudgedTask:
 def test_everything_is_judged_and_stands_beside_chance(subject: Subject, given: Given) -> None:
     record = judge_subject(subject, given, NAMES, "names", CONFIG)
     few = ("1-shot", "3-shot", "text+1-shot", "teach-1-shot", "text+3-shot", "teach-3-shot")
-    assert record.methods == ("zero-shot", "knn-3", *few, "probe")
+    assert record.methods == ("zero-shot", "zero-shot-adapted", "knn-3", *few, "probe")
     for task, asked in zip(record.tasks, given.tasks):
         for score in task.scores:
             assert score.photos + score.left_out == len(score.right) == len(asked.photos)
@@ -338,7 +338,7 @@ def test_a_record_is_read_as_it_was_written(record: Evaluation, tmp_path: Path) 
     path = write_evaluation(record, tmp_path / "new")
     assert path.name == "evaluation-alive-mini-query-names.json" and read_evaluation(path) == record
     rows = list(csv.DictReader(path.with_suffix(".csv").open(encoding="utf-8")))
-    assert len(rows) == 9 * 3 and rows[0]["task"] == "fruit" and float(rows[0]["accuracy"]) == 1.0
+    assert len(rows) == 10 * 3 and rows[0]["task"] == "fruit" and float(rows[0]["accuracy"]) == 1.0
     path.write_bytes(path.read_bytes().replace(b'"split":"query"', b'"split":"train"'))
     with pytest.raises(UsageError, match="judge again"):
         read_evaluation(path)

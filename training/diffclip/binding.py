@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,14 +17,23 @@ from .network import Encoder
 from .spectrum import prepared
 
 _TINY = 1e-6
+_CONSTANT = 0.5  # of each vector's length 1 is the same for all: what a class's offset is told by
+_REST = (1 - _CONSTANT**2) ** 0.5
+_DEFAULT_TEMPERATURE = 0.05  # of squared distances over 2, where no class has two shots to tell it by
+EXTRA = 2  # values after a space's own: the constant, and a 0 that brings class vectors to one length
 
 
 class Space(nn.Module):
-    """Features of windows to unit vectors: a linear map a modality, fitted on pixels without labels."""
+    """Features of windows to unit vectors: a linear map a modality, fitted on pixels without labels.
+
+    Two values follow those of the map: a constant and 0. So an affine score of a vector is a cosine to a class vector,
+    whose last two values are its offset and what is missing to the length of the longest.
+    """
 
     def __init__(self, widths: Mapping[str, int], dim: int) -> None:
         super().__init__()
         self.widths = dict(widths)
+        self.dim = dim + EXTRA
         self.maps = nn.ModuleDict({name: nn.Linear(width, dim) for name, width in widths.items()})
         self.requires_grad_(False)
 
@@ -31,7 +42,8 @@ class Space(nn.Module):
         total = torch.zeros(())
         for transform, own in zip(self.maps.values(), features.split(list(self.widths.values()), dim=1)):
             total = total + transform(own) * (own != 0).any(dim=1, keepdim=True)
-        return nn.functional.normalize(total, dim=1)
+        constant = total.new_full((len(total), 1), _CONSTANT)
+        return torch.cat([_REST * nn.functional.normalize(total, dim=1), constant, torch.zeros_like(constant)], dim=1)
 
 
 @torch.no_grad()
@@ -111,9 +123,8 @@ class Classifier(nn.Module):
             modalities: what the encoder's modalities are.
         """
         super().__init__()
-        dim = next(iter(space.maps.values())).out_features
         self.encoder, self.space = encoder.eval().requires_grad_(False), space
-        self.map = nn.Linear(texts.shape[1], dim).requires_grad_(False)
+        self.map = nn.Linear(texts.shape[1], space.dim).requires_grad_(False)
         self.register_buffer("texts", texts)
         self.classes, self.temperature, self.modalities = tuple(classes), temperature, dict(modalities)
 
@@ -137,14 +148,29 @@ class Classifier(nn.Module):
         return self.space(self.encoder(windows, valid))
 
 
-def bind(vectors: Tensor, labels: Tensor, texts: Tensor, config: BindingConfig, *, language: bool = True) -> nn.Linear:
-    """The map from texts to prototypes: in closed form, then by cross-entropy over all classes.
+@dataclass(frozen=True)
+class Bound:
+    """Classes bound to texts.
 
-    The closed form is ridge regression from the texts of classes with shots to the mean of their shots: prototypes
-    are drawn towards those of classes that are described alike, and a class without any shot gets one as well.
+    Attributes:
+        map: from texts (D,) to class vectors (Q,), before these are brought to length 1.
+        temperature: of the softmax over cosines.
+    """
+
+    map: nn.Linear
+    temperature: float
+
+
+def bind(vectors: Tensor, labels: Tensor, texts: Tensor, config: BindingConfig, *, language: bool = True) -> Bound:
+    """The map from texts to class vectors: in closed form, then by cross-entropy over all classes.
+
+    The closed form is a linear discriminant (Fisher 1936) between means of shots, whose covariance within classes is
+    mixed with a sphere as if that had been seen on `BindingConfig.sphere` shots. Means are drawn towards those of
+    classes that are described alike (ridge regression from the texts), and the map gives a class without any shot a
+    vector as well. The temperature is the likeliest for shots that are each left out of their class's mean.
 
     Args:
-        vectors: unit vectors float32 (n, Q) of the shots.
+        vectors: float32 (n, Q) of the shots, out of a `Space`.
         labels: int64 (n,), from 0.
         texts: class vectors float32 (K, D).
         config: the recipe.
@@ -156,41 +182,87 @@ def bind(vectors: Tensor, labels: Tensor, texts: Tensor, config: BindingConfig, 
     if not len(vectors):
         raise UsageError("no shot to bind classes by; accepted: at least 1 labelled pixel")
     there = labels.unique()
-    means = torch.stack([vectors[labels == label].mean(dim=0) for label in there])
-    middle = means.mean(dim=0)
-    known = texts[there].double()
-    kernel = known @ known.T
-    strength = (config.shrinkage if language else _TINY) * float(kernel.diagonal().mean())
-    kernel.diagonal().add_(strength)
-    weights = known.T @ torch.linalg.solve(kernel, (means - middle).double())  # (D, Q)
+    own, known = torch.searchsorted(there, labels), texts[there]
+    count = torch.bincount(own)
+    seen = vectors[:, :-EXTRA].double() / _REST
+    means = torch.stack([seen[own == label].mean(dim=0) for label in range(len(there))])
+    apart = seen - means[own]
+    if language:
+        means = _drawn(means, known, config.shrinkage)
+    covariance = _within(apart, len(seen) - len(there), config.sphere)
+    temperature = _temperature(seen, own, means, covariance, count)
+    prototypes, length = _discriminant(means, covariance)
+    temperature *= _REST / length
+    if config.steps and len(there) > 1:
+        prototypes = _refined(prototypes, vectors, own, count, temperature, config)
+    affine = torch.cat([known, torch.ones(len(known), 1)], dim=1).double()
     mapped = nn.Linear(texts.shape[1], vectors.shape[1])
     with torch.no_grad():
-        mapped.weight.copy_(weights.T)
-        mapped.bias.copy_(middle)
-    if config.steps and len(there) > 1:
-        _refine(mapped, vectors, torch.searchsorted(there, labels), texts[there], config)
-    return mapped
+        solved = torch.linalg.lstsq(affine, prototypes.double(), driver="gelsd").solution.float()
+        mapped.weight.copy_(solved[:-1].T)
+        mapped.bias.copy_(solved[-1])
+    return Bound(mapped, temperature)
 
 
-def _refine(mapped: nn.Linear, vectors: Tensor, labels: Tensor, texts: Tensor, config: BindingConfig) -> None:
-    """Cross-entropy over the prototypes, each class with the same weight, held near the closed form."""
-    count = torch.bincount(labels, minlength=len(texts)).float()
-    weights = (1 / count)[labels] / len(texts)
-    start = (texts @ mapped.weight.T + mapped.bias).detach()
-    # With more shots than classes a map moves prototypes freely, so those are what is fitted, and the map follows.
+def _drawn(means: Tensor, texts: Tensor, shrinkage: float) -> Tensor:
+    """Means (K, Q) as ridge regression has them of their texts (K, D)."""
+    kernel = texts.double() @ texts.double().T
+    middle = means.mean(dim=0)
+    ridge = shrinkage * kernel.diagonal().mean() * torch.eye(len(kernel), dtype=torch.float64)
+    return middle + kernel @ torch.linalg.solve(kernel + ridge, means - middle)
+
+
+def _within(apart: Tensor, freedom: int, sphere: float) -> Tensor:
+    """Covariance (Q, Q) over its mean variance of shots less their means (n, Q), mixed with a sphere."""
+    unit = torch.eye(apart.shape[1], dtype=apart.dtype)
+    found = apart.T @ apart
+    scale = found.diagonal().mean() / max(freedom, 1)
+    if freedom < 1 or float(scale) < _TINY**2:  # one shot a class, or the same one again
+        return unit
+    return (found / scale + sphere * unit) / (freedom + sphere)
+
+
+def _discriminant(means: Tensor, covariance: Tensor) -> tuple[Tensor, float]:
+    """Unit class vectors float32 (K, Q + 2) of means (K, Q), and the length that scores were divided by."""
+    middle = means.mean(dim=0)
+    weights = torch.linalg.solve(covariance, (means - middle).T).T
+    offsets = -((means + middle) * weights).sum(dim=1, keepdim=True) / 2 * (_REST / _CONSTANT)
+    bare = torch.cat([weights, offsets], dim=1)
+    squared = bare.square().sum(dim=1, keepdim=True)
+    longest = squared.max().clamp(min=_TINY**2)
+    found = torch.cat([bare, (longest - squared).clamp(min=0).sqrt()], dim=1) / longest.sqrt()
+    return found.float(), float(longest.sqrt())
+
+
+def _temperature(seen: Tensor, own: Tensor, means: Tensor, covariance: Tensor, count: Tensor) -> float:
+    """Of squared Mahalanobis distances over 2, each shot at the distance it has to the mean of its class's others."""
+    solved = torch.linalg.solve(covariance, means.T)
+    squared = (means * solved.T).sum(dim=1) - 2 * seen @ solved
+    squared = squared + (seen * torch.linalg.solve(covariance, seen.T).T).sum(dim=1, keepdim=True)
+    several = count[own] > 1
+    if not several.any() or len(means) < 2:
+        return _DEFAULT_TEMPERATURE
+    places = torch.arange(len(own))[several]
+    number = count[own[several]].double()
+    squared[places, own[several]] *= (number / (number - 1)).square()
+    tried = _DEFAULT_TEMPERATURE * 2.0 ** (torch.arange(-16, 17) / 4)
+    losses = [float(nn.functional.cross_entropy(-squared[several] / (2 * t), own[several])) for t in tried.tolist()]
+    return float(tried[int(np.argmin(losses))])
+
+
+def _refined(
+    start: Tensor, vectors: Tensor, own: Tensor, count: Tensor, temperature: float, config: BindingConfig
+) -> Tensor:
+    """Cross-entropy over the unit class vectors, each class with the same weight, held near the closed form."""
+    weights = (1 / count.float())[own] / len(start)
     prototypes = start.clone().requires_grad_(True)
-    length = start.norm(dim=1, keepdim=True).clamp(min=_TINY)
-    optimizer = torch.optim.Adam([prototypes], lr=config.rate * float(length.mean()))
+    optimizer = torch.optim.Adam([prototypes], lr=config.rate)
     for _ in range(config.steps):
-        logits = config.logit_scale * vectors @ nn.functional.normalize(prototypes, dim=1).T
-        loss = (nn.functional.cross_entropy(logits, labels, reduction="none") * weights).sum()
-        moved = ((prototypes - start) / length).square().sum(dim=1)
-        loss = loss + (config.keep * moved / count).mean()
+        logits = vectors @ nn.functional.normalize(prototypes, dim=1).T / temperature
+        loss = (nn.functional.cross_entropy(logits, own, reduction="none") * weights).sum()
+        moved = (prototypes - start).square().sum(dim=1)
+        loss = loss + config.keep * moved.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with torch.no_grad():
-        affine = torch.cat([texts, torch.ones(len(texts), 1)], dim=1).double()
-        change = torch.linalg.lstsq(affine, (prototypes - start).double(), driver="gelsd").solution.float()
-        mapped.weight.add_(change[:-1].T)
-        mapped.bias.add_(change[-1])
+    return nn.functional.normalize(prototypes.detach(), dim=1)

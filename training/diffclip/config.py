@@ -80,14 +80,14 @@ class BindingConfig:
     """How shots become class prototypes; the same for every scene and number of shots."""
 
     token_weight: float = 0.5  # of the transformer's tokens beside the components of a modality
-    later_weight: float = 0.25  # of each modality after the first beside the first
-    whitening: float = 0.5  # of tokens; 0: as they are; 1: all directions alike
+    later_weight: float = 0.15  # of each modality after the first beside the first
+    whitening: float = 0.6  # of tokens; 0: as they are; 1: all directions alike
     directions: int = 48  # of a block of features that are kept, at most
     shrinkage: float = 0.1  # of prototypes towards those of like texts, as a share of the texts' mean square
-    logit_scale: float = 20.0  # of cosines, 1 / temperature
-    keep: float = 20.0  # what moving a prototype from its closed form costs, over the shots of its class
+    sphere: float = 1000.0  # shots that a sphere counts for as the covariance within classes
+    keep: float = 100.0  # what moving class vectors from their closed form costs, times their mean squared distance
     steps: int = 60
-    rate: float = 0.02  # Adam, as a share of a prototype's length
+    rate: float = 0.02  # Adam
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from agriclip_edge.errors import UsageError
 from agriclip_edge.scene.scene import Scene
 
 from ..dino.hashing import tensors_sha256
-from .binding import Classifier, Space, bind, fit_space
+from .binding import Bound, Classifier, Space, bind, fit_space
 from .config import BindingConfig, ModalityRecord
 from .labelled import LabelledScene
 from .network import Encoder
@@ -123,7 +123,7 @@ class Diffclip:
     def fit_predict(self, scene: LabelledScene, shots: Pixels, labels: Labels, test: Pixels, seed: int) -> Labels:
         """Learn from the shots and name the test pixels, int (m,)."""
         space, texts = self._ready(scene)
-        mapped = self._bind(scene, space, texts, shots, labels)
+        mapped = self._bind(scene, space, texts, shots, labels).map
         prototypes = nn.functional.normalize(mapped(texts), dim=1)
         named: Labels = (space(self.features.of(scene, test)) @ prototypes.T).argmax(dim=1).numpy() + 1
         return named
@@ -132,9 +132,9 @@ class Diffclip:
         """The same as one network from windows to class vectors, for maps and students."""
         space, texts = self._ready(scene)
         records = {m.name: modality_record(scene.scene, m.name) for m in scene.scene.modalities}
-        temperature = 1 / self.config.logit_scale
-        classifier = Classifier(self.features.encoder, space, texts, scene.classes, temperature, records)
-        classifier.map.load_state_dict(self._bind(scene, space, texts, shots, labels).state_dict())
+        bound = self._bind(scene, space, texts, shots, labels)
+        classifier = Classifier(self.features.encoder, space, texts, scene.classes, bound.temperature, records)
+        classifier.map.load_state_dict(bound.map.state_dict())
         return classifier.eval()
 
     @torch.no_grad()
@@ -153,7 +153,7 @@ class Diffclip:
             if not others.any() or not own.any() or own.all():
                 areas.append(None)
                 continue
-            mapped = self._bind(scene, space, texts, shots[others], labels[others])
+            mapped = self._bind(scene, space, texts, shots[others], labels[others]).map
             cosines = (vectors @ nn.functional.normalize(mapped(texts[label - 1]), dim=0)).numpy()
             ranks = np.empty(len(cosines))
             ranks[cosines.argsort()] = np.arange(1, len(cosines) + 1)
@@ -173,10 +173,12 @@ class Diffclip:
             self._space = (scene, space, texts)
         return self._space[1], self._space[2]
 
-    def _bind(self, scene: LabelledScene, space: Space, texts: Tensor, shots: Pixels, labels: Labels) -> nn.Linear:
+    def _bind(self, scene: LabelledScene, space: Space, texts: Tensor, shots: Pixels, labels: Labels) -> Bound:
         vectors, own = space(self.features.of(scene, shots)), torch.from_numpy(np.asarray(labels, np.int64)) - 1
         with torch.enable_grad():
-            return bind(vectors, own, texts, self.config, language=self.language).requires_grad_(False)
+            bound = bind(vectors, own, texts, self.config, language=self.language)
+        bound.map.requires_grad_(False)
+        return bound
 
 
 def modality_record(scene: Scene, name: str) -> ModalityRecord:

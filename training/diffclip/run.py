@@ -21,7 +21,7 @@ from agriclip_edge.scene.scene import Scene
 from ..checkpoint import read_checkpoint, unprefixed, write_checkpoint
 from ..dino.hashing import tensors_sha256
 from ..progress import StatusLine
-from .binding import Classifier, Space
+from .binding import EXTRA, Classifier, Space
 from .config import DiffclipConfig, ModalityRecord
 from .network import Encoder
 from .picture import draw_pretraining
@@ -125,7 +125,7 @@ def load_run(folder: Path) -> Classifier:
     tensors, description = read_checkpoint(folder / CLASSIFIER)
     encoder, records = encoder_of(unprefixed("encoder", tensors), description)
     try:
-        dim = len(tensors["map.bias"])
+        dim = len(tensors["map.bias"]) - EXTRA
         space = Space(encoder.parts, dim)
         texts, classes = tensors["texts"], [str(name) for name in description["classes"]]
         classifier = Classifier(encoder, space, texts, classes, float(description["temperature"]), records)

@@ -11,12 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
 
-from ..data import Indices, Photos
 from ..image_tower import ImageTower
 from ..progress import StatusLine
 from ..tables import keep_record, markdown_table, read_record
@@ -158,7 +156,7 @@ def run_ablation(
     if not seeds:
         raise UsageError("no seed; accepted: at least one")
     compared = variants(config.teach)
-    some = lesson.take(subset(lesson.photos, photos)) if 0 < photos < len(lesson.photos) else lesson
+    some = lesson.some(photos)
     rows = []
     for number, (words, loss) in enumerate(compared.items()):
         for seed in seeds:
@@ -188,13 +186,6 @@ def read_ablation(path: Path) -> DistilAblation:
         UsageError: it is missing or broken.
     """
     return read_record(path, DistilAblation, "a distillation's ablation")
-
-
-def subset(photos: Photos, number: int, seed: int = 0) -> Indices:
-    """``number`` of the photos, spread over all classes of all tasks by their sizes; in ascending order."""
-    mixed = np.random.default_rng(seed).permutation(len(photos))
-    by_class = mixed[np.lexsort((photos.label[mixed], photos.task[mixed]))]
-    return np.sort(by_class[np.linspace(0, len(photos) - 1, number).round().astype(np.int64)])
 
 
 def _alone(loss: DistilLoss, name: str) -> DistilLoss:

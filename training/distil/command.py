@@ -47,7 +47,7 @@ _Start = Annotated[Path | None, typer.Option(help="A finished run to begin with,
 _Config = Annotated[Path | None, typer.Option(help="TOML file with what differs from the recipe.")]
 _Loss = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=WEIGHT of feature, affinity, interactive, task or whole; 0 switches it off."),
+    typer.Option(help="NAME=WEIGHT of feature, affinity, interactive, task, whole or looks; 0 switches it off."),
 ]
 _Rate = Annotated[float | None, typer.Option(min=0, help="Learning rate of the backbone; the head's is twice as high.")]
 _DEFAULT = "efficientnet_lite0"
@@ -117,11 +117,14 @@ def distil(
     start: _Start = None,
     config: _Config = None,
     loss: _Loss = None,
-    sizes: Annotated[str | None, typer.Option(help="Pixels along a view's side, one an epoch, with commas.")] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="Pixels along a view's side, one an epoch; the last is that of use.")
+    ] = None,
     rate: _Rate = None,
     quantisation_aware: Annotated[
         bool, typer.Option("--quantisation-aware", help="Round weights and activations as INT8 will; needs --start.")
     ] = False,
+    photos: Annotated[int, typer.Option(min=0, help="Photos to train on, of all classes; 0 takes all.")] = 0,
     dev: Annotated[float, typer.Option(help="Share of the training photos to hold out and judge by.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Of the training.")] = None,
     recheck: _Recheck = 0.01,
@@ -153,7 +156,7 @@ def distil(
     lesson = read_lesson(data, reinforced, text_sha256(folder), recheck, open_teacher, status, dev, recipe.seed)
     recipe = fitting(recipe, lesson, pretrained=pretrained)
     tower = with_looks(tower, recipe.architecture, lesson.stored, lesson.photos.label)
-    train(lesson, output, recipe, tower, StatusLine(console), fresh=start is None)
+    train(lesson.some(photos), output, recipe, tower, StatusLine(console), fresh=start is None)
     if dev <= 0:
         for name in recipe.collections:
             print_table(judge_run(output, data, name, "val", text).table, console)
@@ -214,7 +217,8 @@ def _recipe(recipe: DistilConfig, sizes: str | None, rate: float | None, seed: i
     if sizes is not None:
         if not all(word.strip().isdigit() and int(word) > 0 for word in sizes.split(",")):
             raise UsageError(f"--sizes is {sizes!r}; accepted: numbers with commas, as in 160,192,224")
-        recipe = replace(recipe, sizes=tuple(int(word) for word in sizes.split(",")))
+        course = tuple(int(word) for word in sizes.split(","))
+        recipe = replace(recipe, sizes=course, input_size=course[-1])  # used at the size that it learnt at last
     if rate is not None:
         recipe = replace(recipe, backbone_rate=rate, head_rate=2 * rate)
     return recipe if seed is None else replace(recipe, seed=seed)

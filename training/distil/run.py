@@ -48,6 +48,15 @@ class Lesson:
         """The same with some of the photos to train on."""
         return replace(self, photos=self.photos.take(chosen), stored=self.stored.take(chosen))
 
+    def some(self, number: int, seed: int = 0) -> Lesson:
+        """The same with ``number`` of the photos, spread over all classes of all tasks by their sizes; 0 takes all."""
+        if not 0 < number < len(self.photos):
+            return self
+        mixed = np.random.default_rng(seed).permutation(len(self.photos))
+        by_class = mixed[np.lexsort((self.photos.label[mixed], self.photos.task[mixed]))]
+        spread = np.linspace(0, len(self.photos) - 1, number).round().astype(np.int64)
+        return self.take(np.sort(by_class[spread]))
+
 
 def read_lesson(
     data: Path,

@@ -13,10 +13,21 @@ from agriclip_edge.errors import UsageError
 
 from .metrics import Indices, half_width, interval, majority, mean_per_class, normalised_gain, resample
 from .prompts import Prompter, Prompts, label_vectors, plain
-from .protocol import ZERO_SHOT, Protocol, sha256_of
+from .protocol import ADAPTED, ZERO_SHOT, Protocol, sha256_of
 from .record import ALL, FORMAT, SEEN, UNSEEN, Evaluation, Mean, Score, TaskRecord
 from .seen import Synonyms, count_seen
-from .shots import Predictions, Support, linear_probe, mean_with_text, nearest_mean, neighbours, seed_of, taught
+from .shots import (
+    PLACE,
+    Predictions,
+    Support,
+    adapted,
+    linear_probe,
+    mean_with_text,
+    nearest_mean,
+    neighbours,
+    seed_of,
+    taught,
+)
 from .subjects import Subject, Vectors
 from .tasks import JudgedTask
 from .vectors import EvaluationError, embed_photos
@@ -38,7 +49,7 @@ class JudgeConfig:
 
     @property
     def needs_support(self) -> bool:
-        """Whether labelled photos are needed."""
+        """Whether support photos are needed."""
         return self.few_shot or self.probe
 
     @classmethod
@@ -162,6 +173,10 @@ def _judge_task(
     everything = np.arange(len(task.labels))
     zero_shot = (vectors @ texts.T).argmax(axis=1)
     scores = [_score(ZERO_SHOT, zero_shot[np.newaxis], task, everything, "", config)]
+    if support is not None:
+        predicted = adapted(vectors, support, texts, config.draws, seed_of(task.name, config.seed))
+        short = f"{len(support.label)} photos for {PLACE}" if len(support.label) < PLACE else ""
+        scores.append(_score(ADAPTED, predicted, task, everything, short, config))
     if support is not None and len(support.present) > 1:
         scores += _few(task, vectors, texts, support, config)
     confusion = np.zeros((len(task.labels), len(task.labels)), np.int64)

@@ -9,6 +9,7 @@ import msgspec
 
 VERSION = 1  # of the rules of this package; raised when the same inputs would give other figures
 ZERO_SHOT = "zero-shot"
+ADAPTED = "zero-shot-adapted"
 _SUPPORT = ("support", "support_photos", "shots", "draws", "neighbours", "seed")  # zero-shot depends on none of them
 
 

@@ -29,7 +29,8 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How well one task was answered by one method; shares are 0 to 1.
 
     Attributes:
-        method: ``zero-shot``, ``knn-K``, ``N-shot``, ``text+N-shot`` or ``probe``.
+        method: ``zero-shot``, ``zero-shot-adapted`` (by support photos without their labels), ``knn-K``, ``N-shot``,
+            ``text+N-shot``, ``teach-N-shot`` or ``probe``.
         photos: number judged.
         left_out: number not judged, as their label cannot be answered by this method; `note` says why.
         classes: number of labels to choose from.

@@ -1,4 +1,4 @@
-"""Answers from a few labelled photos: nearest neighbours, class means, with text, as taught, linear probe."""
+"""Answers from a few photos: adapted without labels; nearest neighbours, class means, with text, taught, probe."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agriclip_edge.adaptation import origin_of
 from agriclip_edge.fewshot import fit_rows
 
 from .metrics import Indices, mean_per_class_accuracy
 from .subjects import Vectors
 
+PLACE = 30  # photos without labels that say where a task's photos lie
 _VOTE = 0.07  # temperature of a neighbour's vote (Caron et al. 2021, DINO, section 4.1)
 _TEMPERATURE = 0.05  # of texts, about that of every bundle: what is fitted moves from there
 _STRENGTHS = tuple(10.0**power for power in range(-1, 4))  # inverse penalties of the probe: features have length 1
@@ -47,6 +49,16 @@ class Support:
     def present(self) -> Indices:
         """Numbers of the labels that have photos."""
         return np.flatnonzero(self.counts)
+
+
+def adapted(vectors: Vectors, support: Support, texts: Vectors, draws: int, seed: tuple[int, ...]) -> Predictions:
+    """As ``agriclip-edge classify --adapt`` answers after 30 photos, drawn without their labels: int64 (draws, N)."""
+    predicted = []
+    for draw in range(draws):
+        drawn = np.random.default_rng((*seed, draw)).permutation(len(support.vectors))[:PLACE]
+        offsets = texts @ origin_of(support.vectors[drawn])
+        predicted.append((vectors @ texts.T - offsets).argmax(axis=1))
+    return np.stack(predicted)
 
 
 def neighbours(vectors: Vectors, support: Support, k: int) -> Predictions:

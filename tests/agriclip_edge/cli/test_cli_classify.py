@@ -329,7 +329,8 @@ def test_run_log(cli: Cli, field: Path, tiny_bundle: Path) -> None:
     assert done.code == 1
     log = json.loads(Path("run.json").read_text())
     assert log["bundle"] == {"name": "agriclip-tiny", "version": "1", "sha256": bundle.sha256}
-    assert log["labels"] == {"pack": "field-cover", "count": 5, "templates": ["{}", "a photo of {}"]}
+    templates = ["{}", "a photo of {}"]
+    assert log["labels"] == {"pack": "field-cover", "count": 5, "templates": templates, "adapted": 0}
     assert log["photos"] == {"given": 4, "answered": 3, "failed": 1, "resumed": 0}
     assert log["exit_code"] == 1
     assert log["started"] <= log["finished"]
@@ -386,3 +387,25 @@ def test_wrong_use(arguments: list[str], words: str, cli: Cli, field: Path) -> N
     assert (done.code, done.out, len(done.lines)) == (2, b"", 1)
     assert done.lines[0].startswith("agriclip-edge: ")
     assert words in done.lines[0]
+
+
+def test_answers_set_against_a_place(cli: Cli, field: Path, photo: Callable[..., Path], tmp_path: Path) -> None:
+    plain = cli("classify", field, "--format", "json").json
+    few = cli("classify", field, "--adapt", field)
+    assert (few.code, few.out) == (2, b"")
+    assert few.lines == ["agriclip-edge: 3 photos of the place could be used; accepted: at least 4"]
+    for number in range(3):
+        photo(field / f"{number}.png", number)
+    (field / "z.jpg").write_bytes(b"\xff\xd8")
+    done = cli("classify", "field/a.PNG", "--adapt", field, "--format", "json", "--log", "run.json")
+    assert done.code == 0 and len(done.lines) == 1 and "z.jpg" in done.lines[0]  # every answer that was asked is there
+    assert json.loads(Path("run.json").read_text())["labels"]["adapted"] == 6
+    (asked,), (before, *_) = done.json, plain
+    confidences = [{one["label"]: one["confidence"] for one in answer["predictions"]} for answer in (before, asked)]
+    cosines = [{one["label"]: one["cosine"] for one in answer["predictions"]} for answer in (before, asked)]
+    assert confidences[0] != confidences[1]
+    shared = cosines[0].keys() & cosines[1].keys()
+    assert shared and all(cosines[0][label] == cosines[1][label] for label in shared)
+    several = ("--pack", "fruit-colour", "--pack", "field-cover")
+    again = cli("classify", "field/a.PNG", *several, "--adapt", "field/*.png", "--format", "json")
+    assert again.code == 0 and len(again.json[0]["predictions"]) == 5

@@ -232,3 +232,80 @@ def test_differences_between_packs(cli: Cli) -> None:
     assert cli("packs", "diff", "old", "old").text == "no difference\n"
     missing = cli("packs", "diff", "old", "nothing")
     assert (missing.code, len(missing.lines)) == (2, 1)
+
+
+# --- Adapted to a place ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path: Path, photo: Callable[..., Path]) -> Path:
+    """Five photos of a place, of noise and of red, and a broken one."""
+    for number in range(4):
+        photo(tmp_path / "place" / f"{number}.png", number)
+    photo(tmp_path / "place" / "red.png", "red")
+    (tmp_path / "place" / "broken.jpg").write_bytes(b"\xff\xd8")
+    return tmp_path / "place"
+
+
+def test_a_pack_is_built_for_a_place_and_says_so(cli: Cli, place: Path, tmp_path: Path) -> None:
+    cli("packs", "build", "plain", "--labels", "red leaf, green leaf")
+    built = cli("packs", "build", "mine", "--labels", "red leaf, green leaf", "--adapt", place)
+    stored = tmp_path / "home" / "packs" / "mine.safetensors"
+    assert (built.code, built.text) == (1, f"{stored}: 2 labels, adapted by 5 photos\n")
+    assert any("broken.jpg" in line for line in built.lines)
+    assert cli("packs", "show", "mine").text.splitlines()[0].endswith("; adapted by 5 photos")
+    assert "adapted" not in cli("packs", "show", "plain").text
+    assert [cli("packs", "show", name, "--json").json["adapted"] for name in ("plain", "mine")] == [0, 5]
+    assert "~ origin: none -> 5 photos, " in cli("packs", "diff", "plain", "mine").text
+    answers = [
+        cli("classify", place / "red.png", *chosen, "--format", "json").json
+        for chosen in (
+            ["--pack", "mine"],
+            ["--pack", "plain", "--adapt", place],
+            ["--labels", "red leaf, green leaf", "--adapt", place],
+            ["--pack", "plain"],
+        )
+    ]
+    assert answers[0] == answers[1] == answers[2] != answers[3]
+
+
+def test_a_pack_is_adapted_and_is_as_it_was(cli: Cli, place: Path, tmp_path: Path) -> None:
+    cli("packs", "build", "mine", "--labels", "red leaf, green leaf")
+    path = tmp_path / "home" / "packs" / "mine.safetensors"
+    plain = path.read_bytes()
+    done = cli("packs", "adapt", "mine", place)
+    assert (done.code, done.text) == (1, f"{path}: 2 labels, adapted by 5 photos\n")
+    assert cli("packs", "adapt", "mine", *sorted(place.glob("[0-3].png"))).text.endswith("adapted by 4 photos\n")
+    done = cli("packs", "adapt", "mine", "--undo")
+    assert (done.code, done.text) == (0, f"{path}: 2 labels\n") and path.read_bytes() == plain
+    assert "adapted by 5 photos" in cli("packs", "adapt", "fruit-colour", place).text  # the bundle's is copied
+    assert cli("packs", "show", "fruit-colour", "--json").json["adapted"] == 5
+    both = cli("classify", place / "red.png", "--pack", "fruit-colour", "--pack", "mine", "--format", "json")
+    assert both.code == 0 and len(both.json[0]["predictions"]) == 5
+    assert cli("packs", "remove", "fruit-colour").code == 0
+    assert cli("packs", "show", "fruit-colour", "--json").json["adapted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["adapt", "fruit-colour"], "no photo; accepted: 30 do"),
+        (["adapt", "fruit-colour", "x.jpg", "--undo"], "photos and --undo together"),
+        (["adapt", "fruit-colour", "--undo"], "pack fruit-colour is not adapted"),
+        (["adapt", "none-such", "--undo"], "no pack named 'none-such'"),
+        (["adapt", "../up", "--undo"], "pack name '../up'"),
+        (["adapt", "fruit-colour", "place/0.png", "place/1.png"], "2 photos of the place could be used"),
+        (["build", "few", "--labels", "rust, blight", "--adapt", "place/red.png"], "1 photos of the place"),
+        (["adapt", "taught", "place"], "taught by photos with labels"),
+    ],
+)
+def test_what_cannot_be_adapted_stays_as_it_is(
+    cli: Cli, place: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (place / "broken.jpg").unlink()
+    cli("teach", "red apple", place / "red.png", "--pack", "taught", "--from", "fruit-colour")
+    packs = tmp_path / "home" / "packs"
+    before = {path.name: path.read_bytes() for path in packs.iterdir()}
+    done = cli("packs", *arguments)
+    assert done.code == 2 and len(done.lines) == 1 and words in done.lines[0]
+    assert {path.name: path.read_bytes() for path in packs.iterdir()} == before

@@ -95,3 +95,17 @@ def test_a_file_that_is_no_lessons_is_refused(cli: Cli, tmp_path: Path, tiny_bun
         (tmp_path / "x").write_bytes(data)
         result = cli("teach", "--import", tmp_path / "x", "--pack", "fruit-colour")
         assert result.code == 2 and len(result.lines) == 1 and result.lines[0].endswith("]")
+
+
+def test_a_taught_pack_is_adapted_no_more_until_the_lesson_is_taken_back(
+    cli: Cli, lemons: list[Path], photo: Callable[..., Path], tmp_path: Path
+) -> None:
+    place = [photo(tmp_path / "place" / f"{number}.png", number) for number in range(10, 14)]
+    cli("packs", "adapt", "fruit-colour", *place)
+    adapted = PackStore().path("fruit-colour").read_bytes()
+    result = cli("teach", "lemon", *lemons[:3], "--pack", "fruit-colour")
+    assert result.code == 0 and "no longer adapted by photos without labels" in result.text
+    assert cli("packs", "show", "fruit-colour", "--json").json["adapted"] == 0
+    assert "no longer" not in cli("teach", "lemon", *lemons[3:], "--pack", "mine", "--from", "field-cover").text
+    assert cli("teach", "--undo", "--pack", "fruit-colour").code == 0
+    assert PackStore().path("fruit-colour").read_bytes() == adapted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from agriclip_edge import Bundle, Label, LabelPack
 from agriclip_edge.labels.differences import Turned, compare
+from agriclip_edge.labels.pack import Origin
 
 
 @pytest.fixture
@@ -65,3 +67,15 @@ def test_packs_of_two_encoders_are_compared_by_words(old: LabelPack) -> None:
     assert found and found.turned == () and not found.comparable
     assert any("embeddings were not compared" in line for line in found.lines())
     assert any(line.startswith("~ text_encoder: ") and len(line) < 60 for line in found.lines())
+
+
+def test_what_it_is_adapted_to_is_told(old: LabelPack) -> None:
+    rows = np.eye(16, dtype=np.float32)
+    new, other = (replace(old, origin=Origin(0.5 * rows[row], 30, "c" * 64)) for row in range(2))
+    assert new.offsets.shape == (5,)  # what was worked out is no difference
+    assert not compare(new, replace(old, origin=new.origin))
+    (line,) = compare(old, new).lines()
+    assert line.startswith("~ origin: none -> 30 photos, ")
+    (line,) = compare(new, other).lines()
+    assert line.count("30 photos, ") == 2
+    assert json.loads(json.dumps(compare(old, new).to_record()))["header"]["origin"][0] is None

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agriclip_edge.errors import BundleError, BundleFault, LabelError
-from agriclip_edge.labels.pack import MAX_LABEL_CHARACTERS, Label, LabelPack, check_labels, merge
+from agriclip_edge.labels.pack import MAX_LABEL_CHARACTERS, Label, LabelPack, Origin, check_labels, merge
 
 
 def make_pack(labels: list[Label], *, dim: int = 16, name: str = "field", **fields: Any) -> LabelPack:
@@ -57,6 +57,43 @@ def test_round_trip() -> None:
     assert same(found, pack)
     assert found.embeddings.dtype == np.float32
     assert not found.embeddings.flags.writeable
+
+
+def origin(value: float = 0.5, photos: int = 30, dim: int = 16, at: int = 0) -> Origin:
+    return Origin((value * np.eye(dim)[at]).astype(np.float32), photos, "c" * 64)
+
+
+def test_round_trip_of_an_adapted_pack() -> None:
+    pack = make_pack(PLAIN, origin=origin())
+    found = LabelPack.from_bytes(pack.to_bytes())
+    assert (
+        same(found, pack)
+        and not same(found, make_pack(PLAIN))
+        and not same(found, make_pack(PLAIN, origin=origin(0.25)))
+    )
+    assert found.origin is not None and not found.origin.vector.flags.writeable
+    assert str(found.origin).startswith("30 photos, ")
+    np.testing.assert_allclose(found.offsets, 0.5 * found.embeddings[:, 0])
+    assert make_pack(PLAIN).offsets.tolist() == [0, 0, 0]
+    assert b'"origin":null' in make_pack(PLAIN).to_bytes().replace(b"\\", b"")
+
+
+def test_what_one_pack_was_adapted_to_a_merge_is() -> None:
+    """An origin is of photos, not of labels."""
+    plain = make_pack([Label("wheat")], name="plain")
+    one = make_pack([Label("maize"), Label("rye")], name="one", origin=origin())
+    same_place = make_pack([Label("oats")], name="two", origin=origin())
+    merged = merge([plain, one, same_place])
+    assert merged.origin == origin()
+    np.testing.assert_array_equal(merged.offsets, merged.embeddings @ origin().vector)
+    other = make_pack([Label("spelt")], name="three", origin=origin(0.5, 90, at=1))
+    both = merge([one, other, same_place]).origin
+    assert both is not None and both.photos == 120
+    np.testing.assert_allclose(both.vector[:3], [0.125, 0.375, 0])
+    taught = make_pack([Label("barley")], name="taught", image_encoder="c" * 64)
+    assert merge([plain, taught]).origin is None
+    with pytest.raises(LabelError, match="^taught taught by photos with labels, one adapted by photos without"):
+        merge([taught, plain, one])
 
 
 WORDS = st.text(st.sampled_from("abz éßñ-'&,;\"\\/{}稲गا🌾<>"), min_size=1, max_size=12).filter(

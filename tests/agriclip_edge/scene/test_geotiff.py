@@ -1,5 +1,6 @@
 """GeoTIFFs as drones' software and GDAL write them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,24 +94,9 @@ def test_rasters_that_lie_elsewhere_are_no_scene(tmp_path: Path) -> None:
             check_grid([here, shifted])
 
 
-def test_broken_files_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_broken_files_are_one_line(tmp_path: Path, refused_in_one_line: Callable[..., None]) -> None:
     path = write(tmp_path / "scene.tif", compress="deflate")
-    whole = path.read_bytes()
-    for cut in (8, 100, len(whole) // 2):
-        path.write_bytes(whole[:cut])
-        with pytest.raises(PhotoError, match=r"scene\.tif") as caught:
-            read_modality(open_raster(path, "multispectral"))
-        assert "\n" not in str(caught.value)
-    spoilt = np.random.default_rng(0)
-    for _ in range(40):
-        data = bytearray(whole)
-        for place in spoilt.integers(4, len(data), 12):
-            data[place] = spoilt.integers(256)
-        path.write_bytes(data)
-        try:
-            read_modality(open_raster(path, "multispectral"))
-        except PhotoError as error:
-            assert "\n" not in str(error)
+    refused_in_one_line(path, (8, 100, path.stat().st_size // 2), first=4, places=12)
 
 
 def test_blocks_too_large_to_decode_are_refused(tmp_path: Path) -> None:

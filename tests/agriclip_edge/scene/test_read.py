@@ -1,6 +1,7 @@
 """NumPy files, what a caller says over what a file says, and rasters that belong together or not."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -122,20 +123,10 @@ def test_an_archive_that_promises_more_than_it_holds_is_refused(tmp_path: Path) 
         open_raster(path, "hyperspectral")
 
 
-def test_spoilt_archives_are_one_line(tmp_path: Path) -> None:
+def test_spoilt_archives_are_one_line(tmp_path: Path, refused_in_one_line: Callable[..., None]) -> None:
     path = tmp_path / "scene.npz"
     np.savez_compressed(path, hsi=np.random.default_rng(0).random((9, 9, 3)), wavelengths=np.arange(400.0, 700, 100))
-    whole = path.read_bytes()
-    spoilt = np.random.default_rng(1)
-    for _ in range(60):
-        data = bytearray(whole)
-        for place in spoilt.integers(4, len(data), 8):
-            data[place] = spoilt.integers(256)
-        path.write_bytes(data)
-        try:
-            read_modality(open_raster(path, "hyperspectral"))
-        except (PhotoError, UsageError) as error:
-            assert "\n" not in str(error)
+    refused_in_one_line(path, first=4, places=8, rounds=60)
 
 
 def test_an_array_that_can_only_be_read_whole_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

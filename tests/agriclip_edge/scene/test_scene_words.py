@@ -17,7 +17,7 @@ from agriclip_edge.bundle.verify import verify_bundle
 from agriclip_edge.errors import LabelError
 from agriclip_edge.labels.lists import parse_labels
 from agriclip_edge.labels.prompts import embed_labels
-from agriclip_edge.scene.words import TextMap, typed_pack
+from agriclip_edge.scene.words import Meaning, TextMap, typed_pack
 from agriclip_edge.text.encoder import TextEncoder
 
 TEMPLATE = "a multispectral and lidar view of {}"
@@ -93,11 +93,18 @@ def test_words_that_cannot_be_read_are_one_line(
         typed_pack(worded(encoder="0" * 64), known, parse_labels("olive"), texts)
     with pytest.raises(LabelError, match="is there twice"):
         typed_pack(plain, known, parse_labels("maize, MAIZE"), texts)
-    shape = (80, 15)
-    other = TextMap(np.zeros(15, np.float32), np.ones(shape, np.float32), np.zeros(80, np.float32)).to_bytes()
-    with pytest.raises(BundleError, match="takes texts of 15 values; the text encoder gives 16") as caught:
-        typed_pack(worded(other), known, parse_labels("olive"), texts)
+    wide = TextMap(np.zeros(17, np.float32), np.ones((80, 17), np.float32), np.zeros(80, np.float32)).to_bytes()
+    with pytest.raises(LabelError, match="a text encoder of 16 values; the map for words takes 17"):
+        typed_pack(worded(wide), known, parse_labels("olive"), texts)
+    with pytest.raises(BundleError, match="not a safetensors file") as caught:
+        typed_pack(worded(b"no map"), known, parse_labels("olive"), texts)
     assert caught.value.fault is BundleFault.TEXT_MAP_INVALID
+
+
+def test_only_the_first_values_of_a_text_count(tiny_bundle: Path) -> None:
+    encoder = TextEncoder(Bundle.open(tiny_bundle))
+    whole, first = encoder.embed(["red", "green"]), Meaning(encoder, 5).embed(["red", "green"])
+    np.testing.assert_allclose(first, whole[:, :5] / np.linalg.norm(whole[:, :5], axis=1, keepdims=True), rtol=1e-6)
 
 
 def test_words_that_say_nothing_are_refused() -> None:
