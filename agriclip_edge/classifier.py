@@ -330,8 +330,8 @@ class Classifier:
         """Set the labels in use against a place by a few of its photos, which need no labels, and go on with these.
 
         What all photos of a place have in common draws some labels nearer and others farther, whatever a photo shows;
-        three quarters of it are taken off (`agriclip_edge.adaptation.origin_of`, Zhou et al. 2023). Labels that nobody
-        trained on gain most. Adapting again takes the new photos in place of the old ones.
+        half of it is taken off (`agriclip_edge.adaptation.origin_of`, Zhou et al. 2023). Labels that nobody
+        trained on may gain (``docs/teach.md``). Adapting again takes the new photos in place of the old ones.
 
         Args:
             photos: of the place, whatever they show, best of all labels; 30 do. Those that cannot be used are passed

@@ -220,7 +220,7 @@ def facts(
     records: Records = RECORDS,
     quick: Quick = False,
 ) -> None:
-    """What facts buy where nobody trained on a label; `all` leaves it out."""
+    """What facts, looks and photos of the place buy where nobody trained on a label; `all` leaves it out."""
     from training.align.encoders import imagenet_backbone
     from training.align.features import FeatureStore
     from training.config import EncoderConfig

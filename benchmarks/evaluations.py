@@ -50,9 +50,9 @@ def measure(paths: Sequence[Path]) -> Measurement:
     samples |= between(samples)
     return Measurement(
         method="Mean over tasks of mean per-class accuracy, each photo choosing among its own task's labels. Of "
-        "zero-shot the 95 % interval is by bootstrap over photos; of few shots it is of the mean over draws of support "
-        "photos. Tasks of downstream trained, tuned and chose nothing. Retention: the student's accuracy over the "
-        "teacher's.",
+        "zero-shot the 95 % interval is by bootstrap over photos; of few shots, and of zero-shot adapted by 30 "
+        "support photos without their labels, it is of the mean over draws of support photos. Tasks of downstream "
+        "trained, tuned and chose nothing. Retention: the student's accuracy over the teacher's.",
         samples=samples,
         subject=subject,
         packages=versions("torch", "timm"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.diffclip.protocol import APART
 from training.diffclip.record import Record, difference, mean, read_record
 
 from .environment import versions
 from .record import Cell, Detail, Measurement
 
 _MEANS = (("scene", ""), ("split", ""), ("method", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
-_GAINS = (("scene", ""), ("DiffCLIP over", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
+_GAINS = (("scene", ""), ("split", ""), ("DiffCLIP over", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
 _OURS = "DiffCLIP"
 
 
@@ -34,8 +35,8 @@ def measure(paths: Sequence[Path]) -> Measurement:
             for k in asked.shots:
                 found = mean(record, subject.name, k)
                 figures = [f"{100 * a:.1f} ± {100 * b:.1f}" for a, b in zip(found.mean, found.deviation)]
-                rows.append((asked.scene, asked.split, subject.name, k, *figures))
-                name = f"{asked.scene}-{asked.split}-{subject.name}-{k}".replace(" ", "-")
+                rows.append((asked.scene, _split(record), subject.name, k, *figures))
+                name = f"{asked.scene}-{_split(record)}-{subject.name}-{k}".replace(" ", "-")
                 samples[f"{name}_oa_pct"] = [100 * draw.overall for draw in record.of(subject.name, k)]
     for ours, other, k, name in _pairs(records):
         both = Record(ours.protocol, ours.classes, (*ours.methods, *other.methods), (*ours.draws, *other.draws))
@@ -43,7 +44,7 @@ def measure(paths: Sequence[Path]) -> Measurement:
             both = ours
         gain = difference(both, _OURS, name, k)
         told = [f"{100 * a:+.1f} ± {100 * b:.1f}" for a, b in zip(gain.gain, gain.half_width)]
-        gains.append((ours.protocol.scene, name, k, *told))
+        gains.append((ours.protocol.scene, _split(ours), name, k, *told))
     tested = sorted({draw.tested for record in records for draw in record.draws})
     return Measurement(
         method="Overall accuracy, mean accuracy over classes and Cohen's kappa, ×100: mean and standard deviation over "
@@ -51,7 +52,7 @@ def measure(paths: Sequence[Path]) -> Measurement:
         f"to {tested[-1]:,} test pixels. Gains are on the same draws, with 95 % intervals of their mean (Student's t). "
         "No test pixel's label chose anything.",
         samples=samples,
-        subject={f"{r.protocol.scene} {r.protocol.split}": r.protocol.scene_sha256 for r in records},
+        subject={f"{r.protocol.scene} {_split(r)}": r.protocol.scene_sha256 for r in records},
         packages=versions("torch", "scikit-learn"),
         details=(
             Detail("Few-shot classification of scenes", _MEANS, tuple(rows)),
@@ -73,6 +74,13 @@ def _pairs(records: Sequence[Record]) -> list[tuple[Record, Record, int, str]]:
             shared = [k for k in ours.protocol.shots if k in other.protocol.shots]
             found += [(ours, other, k, name) for name in names for k in shared]
     return found
+
+
+def _split(record: Record) -> str:
+    """The split, and how far from shots it tests where that is not the split's own distance."""
+    asked = record.protocol
+    own = APART if asked.split == "blocked" else 0
+    return asked.split if asked.distance == own else f"{asked.split}, {asked.distance} px"
 
 
 def _draws(record: Record) -> tuple[object, ...]:

@@ -334,7 +334,7 @@ def _courses(config: AblationConfig, encoder: bool, dino: bool) -> tuple[str, ..
     """What was trained here for each seed, in words."""
     sizes = ", ".join(str(size) for size in config.encoder.sizes)
     found = {
-        f"stage 1 ({len(config.encoder.sizes)} epochs of views of {sizes} px)": encoder,
+        f"stage 1 (an epoch each at {sizes} px)": encoder,
         f"stage 2 ({config.dino.steps} steps of {config.dino.batch} photos at {config.dino.global_size} px)": dino,
     }
     return tuple(words for words, here in found.items() if here)

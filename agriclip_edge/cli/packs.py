@@ -176,6 +176,7 @@ def build(
     from ..labels.store import SUFFIX, PackStore
     from ..parallel import begin
     from ..text.encoder import TextEncoder
+    from .exits import complain
 
     store = PackStore()
     path = store.path(name)  # refuses an unusable name before any work
@@ -192,13 +193,12 @@ def build(
     if adapt is not None:
         opened.for_photos()
     encoder = begin(TextEncoder, opened)  # while the labels are read and matched
+    making = Making(name, title, tuple(template or ()), not no_facts, centre)
     if from_facts is not None:
-        typed = _selected(opened, from_facts)
+        pack = make_pack(opened, encoder, _selected(opened, from_facts), making)
     else:
         typed = read_label_file(labels_file) if labels_file is not None else parse_labels(labels or "")
-        if not no_facts:
-            options.tell_matches(opened, typed)
-    pack = make_pack(opened, encoder, typed, Making(name, title, tuple(template or ()), not no_facts, centre))
+        pack = make_pack(opened, encoder, typed, making, tell=lambda match: complain(str(match)))
     whole = True
     if adapt is not None:
         from ..classifier import Classifier

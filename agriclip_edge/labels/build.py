@@ -47,6 +47,7 @@ def make_pack(
     encoder: TextEncoder | Callable[[], TextEncoder],
     labels: Iterable[str | Label],
     making: Making | None = None,
+    tell: Callable[[Match], None] = lambda match: None,
 ) -> LabelPack:
     """Embed labels and what is known of them.
 
@@ -60,6 +61,7 @@ def make_pack(
         encoder: its text encoder, or what gives it: one that is being opened is waited for after the labels' matching.
         labels: words, or `Label` objects.
         making: how; None takes the defaults.
+        tell: is told what each label was taken to mean, before any is embedded.
 
     Returns:
         C labels; those that were matched say the class in `Label.facts`. Embeddings are rounded to float16, as stored.
@@ -74,7 +76,10 @@ def make_pack(
     if making.centre and library is None:
         raise LabelError("this bundle has no facts library, so there is no centre to take off; accepted: no --centre")
     if library is not None and making.facts:
-        checked = tuple(_known(label, match.facts) for label, match in zip(checked, match_labels(bundle, checked)))
+        matches = match_labels(bundle, checked)
+        for match in matches:
+            tell(match)
+        checked = tuple(_known(label, match.facts) for label, match in zip(checked, matches))
     opened = encoder() if callable(encoder) else encoder
     templates = tuple(making.templates or opened.templates)
     vectors = with_symptoms(embed_labels(checked, templates, opened), checked, library if making.facts else None)

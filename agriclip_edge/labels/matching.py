@@ -79,10 +79,10 @@ class Index:
         shorter: dict[str, list[int]] = defaultdict(list)
         languages: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number, facts in enumerate(classes):
-            _put(own, _keys(self._tokens(facts.label)), number)
+            wordings = [self._tokens(words) for words in (facts.label, *facts.synonyms)]
+            _put(own, _keys(wordings[0]), number)
             left_out = set(normalise(facts.host))
-            for words in (facts.label, *facts.synonyms):
-                tokens = self._tokens(words)
+            for tokens in wordings:
                 _put(others, _keys(tokens), number)
                 rest = [token for token in tokens if token not in left_out]
                 if left_out and _LEAST_WORDS <= len(set(rest)) < len(set(tokens)):
@@ -232,7 +232,9 @@ def _parts(label: str) -> list[str]:
 
 def _keys(tokens: Sequence[str]) -> set[str]:
     """Two forms: the words in any order, and all letters in their order (``leaf hopper`` is ``leafhopper``)."""
-    return {" ".join(sorted(set(tokens))), "".join(tokens)} if tokens else set()
+    if len(tokens) < 2:
+        return set(tokens)
+    return {" ".join(sorted(set(tokens))), "".join(tokens)}
 
 
 def _put(keys: dict[str, list[int]], names: Iterable[str], number: int) -> None:

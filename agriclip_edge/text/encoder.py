@@ -9,7 +9,8 @@ import numpy as np
 
 from ..bundle.reader import Bundle
 from ..errors import BundleError, BundleFault, LabelError
-from ..runtimes import Graph, check_unit, open_graph
+from ..parallel import ordered_map
+from ..runtimes import Graph, available_cores, check_unit, open_graph
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .clip_tokenizer import ClipBpe
     from .tokenizer import WordPiece
 
-_BATCH = 32  # prompts a run: of nearly one length, so that little padding is computed; bounds the memory
+_BATCH = 16  # prompts a run: of nearly one length, so that little padding is computed; bounds the memory
 
 
 class TextEncoder:
@@ -37,7 +38,9 @@ class TextEncoder:
         self._max_tokens = text.max_tokens
         self._dim = bundle.manifest.embedding_dim
         self._tokenizer = open_tokenizer(text.tokenizer, bundle.read(text.vocabulary))
-        self._graph: Graph = open_graph("onnxruntime", bundle.read(text.file), text.inputs, text.output, threads)
+        # Each core takes batches of its own: nobody waits for the others after every layer.
+        self._threads = threads or available_cores()
+        self._graph: Graph = open_graph("onnxruntime", bundle.read(text.file), text.inputs, text.output, 1)
         self._inputs = [spec.name for spec in text.inputs]
         # A graph that sees its padding takes texts of one length alone; the others run as long as the longest text.
         self._lengths = {length for spec in text.inputs for length in spec.shape[1:] if length is not None}
@@ -63,13 +66,11 @@ class TextEncoder:
                 message = f"{prompt[:40]!r}… has {len(ids)} tokens; at most {self._max_tokens} are accepted"
                 raise LabelError(message)
         order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))  # little padding a batch
-        vectors = np.empty((len(tokens), 0), np.float32)
-        for start in range(0, len(order), _BATCH):
-            chosen = order[start : start + _BATCH]
-            output = self._run([tokens[index] for index in chosen])
-            if vectors.shape[1] == 0:
-                vectors = np.empty((len(tokens), output.shape[1]), np.float32)
-            vectors[chosen] = output
+        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+        vectors = np.empty((len(tokens), self._dim), np.float32)
+        texts = [[tokens[index] for index in batch] for batch in batches]
+        for batch, output in zip(batches, ordered_map(self._run, texts, self._threads)):
+            vectors[batch] = output
         return vectors
 
     def _run(self, tokens: list[list[int]]) -> npt.NDArray[np.float32]:

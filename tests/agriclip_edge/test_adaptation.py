@@ -33,7 +33,7 @@ def place(label: npt.NDArray[np.int64], towards: int = 0, seed: int = 0) -> Vect
     """Photos of a place whose light draws all of them towards one label's words."""
     generator = np.random.default_rng(seed)
     shown = np.eye(DIM)[label]
-    return unit(shown + 1.5 * np.eye(DIM)[towards] + 0.1 * generator.normal(size=shown.shape))
+    return unit(shown + 1.2 * np.eye(DIM)[towards] + 0.1 * generator.normal(size=shown.shape))
 
 
 def answers(pack: LabelPack, photos: Vectors) -> npt.NDArray[np.int64]:

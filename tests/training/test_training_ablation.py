@@ -120,7 +120,7 @@ def test_both_stages_are_trained_a_seed_without_what_that_seed_holds_out(start: 
     assert record.subjects["trained encoder, seed 3"] != record.subjects["trained encoder, seed 4"]
     assert record.subjects["trained dino, seed 3"] != record.subjects["trained dino, seed 4"]
     assert record.courses == (
-        "stage 1 (3 epochs of views of 32, 32, 32 px)",
+        "stage 1 (an epoch each at 32, 32, 32 px)",
         "stage 2 (12 steps of 8 photos at 32 px)",
     )
     for seed in (3, 4):

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from agriclip_edge.errors import UsageError
 from training.checkpoint import read_checkpoint
 from training.cli import app
-from training.diffclip.binding import bind
+from training.diffclip.binding import Bound, Space, bind
 from training.diffclip.config import BindingConfig, DiffclipConfig
 from training.diffclip.labelled import STORED, LabelledScene
-from training.diffclip.methods import Diffclip, Features, diffclip_methods, pairs, untrained
+from training.diffclip.methods import Diffclip, Features, WithChannels, diffclip_methods, pairs, untrained
 from training.diffclip.pretrain import Pretraining
 from training.diffclip.protocol import judge
 from training.diffclip.run import ENCODER, LOG, PICTURE, load_encoder, load_run, pretrain, write_classifier
@@ -142,23 +142,75 @@ def test_class_texts_are_known_for_every_recipe_and_centred() -> None:
     assert np.allclose(unknown[0], -unknown[1], atol=1e-5)  # two classes, less their mean
 
 
+def spread(vectors: torch.Tensor) -> torch.Tensor:
+    """Unit vectors as a space gives them: through a map that leaves them as they are."""
+    space = Space({"one": vectors.shape[1]}, vectors.shape[1])
+    with torch.no_grad():
+        space.maps["one"].weight.copy_(torch.eye(vectors.shape[1]))
+        space.maps["one"].bias.zero_()
+    return space(vectors)
+
+
+def named(bound: Bound, texts: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    return (vectors @ torch.nn.functional.normalize(bound.map(texts), dim=1).T).argmax(1)
+
+
 def test_binding_separates_shots_and_shares_between_like_texts() -> None:
     generator = torch.Generator().manual_seed(0)
     means = torch.nn.functional.normalize(torch.randn(4, 12, generator=generator), dim=1)
     labels = torch.arange(4).repeat(5)
     noise = 0.05 * torch.randn(20, 12, generator=generator)
-    vectors = torch.nn.functional.normalize(means[labels] + noise, dim=1)
+    vectors = spread(means[labels] + noise)
     texts = torch.eye(4)
-    mapped = bind(vectors, labels, texts, BindingConfig(), language=False)
-    assert torch.equal((vectors @ torch.nn.functional.normalize(mapped(texts), dim=1).T).argmax(1), labels)
+    bound = bind(vectors, labels, texts, BindingConfig(), language=False)
+    assert torch.equal(named(bound, texts, vectors), labels)
+    logits = vectors @ torch.nn.functional.normalize(bound.map(texts), dim=1).T / bound.temperature
+    assert logits.softmax(dim=1).amax(dim=1).mean() > 0.9  # classes far apart: shots left out are sure of theirs
     # the fourth class gives no shot; its text is close to the first's
     texts[3] = torch.nn.functional.normalize(torch.tensor([1.0, 0.1, 0.0, 0.1]), dim=0)
     seen = labels < 3
-    mapped = bind(vectors[seen], labels[seen], texts, BindingConfig())
-    cosines = torch.nn.functional.normalize(mapped(texts), dim=1) @ means.T
+    bound = bind(vectors[seen], labels[seen], texts, BindingConfig())
+    cosines = torch.nn.functional.normalize(bound.map(texts), dim=1) @ vectors[:4].T
     assert cosines[3, :3].argmax() == 0
     with pytest.raises(UsageError, match="no shot"):
         bind(vectors[:0], labels[:0], texts, BindingConfig())
+
+
+def test_many_shots_tell_directions_that_vary_within_classes_from_those_that_tell_them_apart() -> None:
+    """What a nearest mean gets wrong: much noise in one direction, little in that between the classes."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(2).repeat(300)
+    noise = torch.randn(600, 6, generator=generator) * torch.tensor([0.6, 0.02, 0.02, 0.02, 0.02, 0.02])
+    vectors = torch.zeros(600, 6)
+    vectors[:, 5] = 1
+    vectors[:, 1] = 0.1 * labels
+    vectors[:, 0] = 0.1 * labels  # the noisy direction differs as much
+    vectors = spread(vectors + noise)
+    known, texts = torch.arange(600) < 200, torch.eye(2)
+    wrong = []
+    for sphere in (1e-3, 1e6):
+        bound = bind(vectors[known], labels[known], texts, BindingConfig(sphere=sphere, steps=0), language=False)
+        wrong.append(float((named(bound, texts, vectors[~known]) != labels[~known]).float().mean()))
+    assert wrong[0] < 0.1 < 0.3 < wrong[1]
+
+
+def test_a_class_vectors_last_values_are_an_offset_and_the_missing_length() -> None:
+    """Scores of the discriminant, which have offsets, are cosines of unit vectors."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    vectors = spread(torch.randn(6, 8, generator=generator))
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(6)) and torch.equal(
+        vectors[:, 8:], torch.tensor([[0.5, 0]] * 6)
+    )
+    config = BindingConfig(sphere=1e9, steps=0)  # a sphere alone: the nearest mean
+    bound = bind(vectors, labels, torch.eye(3), config, language=False)
+    classes = bound.map(torch.eye(3))
+    assert torch.allclose(classes.norm(dim=1), torch.ones(3), atol=1e-4)
+    other = spread(torch.randn(200, 8, generator=generator))
+    means = torch.stack([vectors[labels == label].mean(dim=0) for label in range(3)])
+    assert torch.equal(named(bound, torch.eye(3), other), torch.cdist(other, means).argmin(dim=1))
+    one = bind(vectors[:1], labels[:1], torch.eye(3), config, language=False)  # a single class is the answer
+    assert torch.isfinite(one.map(torch.eye(3)[:1])).all() and one.temperature > 0
 
 
 def test_the_bound_encoder_names_classes_and_is_read_back(run: Path, scene: LabelledScene, tmp_path: Path) -> None:
@@ -181,6 +233,22 @@ def test_the_bound_encoder_names_classes_and_is_read_back(run: Path, scene: Labe
     assert (best == named[:40]).mean() > 0.95
     alone = classifier.embed({"lidar": cut["lidar"]})
     assert torch.isfinite(alone).all()
+
+
+def test_channels_help_where_they_tell_classes_apart(run: Path, scene: LabelledScene) -> None:
+    """The synthetic scene's fields differ in their mean spectra; one shot a class leaves the encoder alone."""
+    encoder, _ = load_encoder(run)
+    method = Diffclip("DiffCLIP", Features(encoder), letters)
+    both = WithChannels(method)
+    assert both.name == "DiffCLIP and channels" and both.settings != method.settings
+    for k in (1, 4):
+        shots, labels, test = few_shot(scene.labels, *scene.splits[STORED], k, 0)
+        own, found = (each.fit_predict(scene, shots, labels, test, 0) for each in (method, both))
+        truth = scene.labels[tuple(test.T)]
+        assert set(np.unique(found)) <= {1, 2, 3, 4} and (found == truth).mean() > 0.5
+        assert np.array_equal(own, found) == (k == 1)
+    some = labels != 2  # a class without any shot is never named
+    assert 2 not in both.fit_predict(scene, shots[some], labels[some], test, 0)
 
 
 def test_methods_differ_in_what_their_names_say(run: Path, scene: LabelledScene, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_bundle_on_a_collection_and_compared_with_itself(
     path = tmp_path / "evaluation-alive-mini-query-names.json"
     record = read_evaluation(path)
     assert record.methods == (
-        *("zero-shot", "knn-5", "1-shot", "2-shot"),
+        *("zero-shot", "zero-shot-adapted", "knn-5", "1-shot", "2-shot"),
         *("text+1-shot", "teach-1-shot", "text+2-shot", "teach-2-shot", "probe"),
     )
     assert record.protocol.support == "support" and record.protocol.draws == 20

@@ -93,18 +93,27 @@ def classify_blocks(
     Returns:
         Labels int (m,).
     """
-    train, ask = [], []
-    for own, other in blocks:
-        centre, spread = own.mean(axis=0), np.maximum(own.std(axis=0), _FLOOR)
-        weight = own.shape[-1] ** -0.5
-        train.append(np.clip((own - centre) / spread, -_CLIP, _CLIP) * weight)
-        ask.append(np.clip((other - centre) / spread, -_CLIP, _CLIP) * weight)
+    ready = [standardised(own, other) for own, other in blocks]
+    train, ask = ([part[side] for part in ready] for side in (0, 1))
     model = _classifier(classifier, seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few shots are meant to be few
         model.fit(np.concatenate(train, axis=1), labels)
     named: Labels = model.predict(np.concatenate(ask, axis=1))
     return named
+
+
+def standardised(own: Features, other: Features) -> tuple[Features, Features]:
+    """A block of features of the shots (n, D), and of other pixels (m, D), by the shots' own mean and spread."""
+    centre, spread = own.mean(axis=0), np.maximum(own.std(axis=0), _FLOOR)
+    weight = own.shape[-1] ** -0.5
+    scaled, asked = (np.clip((values - centre) / spread, -_CLIP, _CLIP) * weight for values in (own, other))
+    return scaled, asked
+
+
+def own_channels(scene: LabelledScene) -> Features:
+    """The first modality's channels of every pixel, float32 (H, W, C), zero where there are no data."""
+    return _blocks(scene, "spectra")[0]
 
 
 def baselines(scene: LabelledScene | None = None) -> list[Method]:

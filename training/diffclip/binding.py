@@ -190,7 +190,7 @@ def bind(vectors: Tensor, labels: Tensor, texts: Tensor, config: BindingConfig, 
     if language:
         means = _drawn(means, known, config.shrinkage)
     covariance = _within(apart, len(seen) - len(there), config.sphere)
-    temperature = _temperature(seen, own, means, covariance, count)
+    temperature = likeliest_temperature(_squared(seen, means, covariance), own, count)
     prototypes, length = _discriminant(means, covariance)
     temperature *= _REST / length
     if config.steps and len(there) > 1:
@@ -234,19 +234,33 @@ def _discriminant(means: Tensor, covariance: Tensor) -> tuple[Tensor, float]:
     return found.float(), float(longest.sqrt())
 
 
-def _temperature(seen: Tensor, own: Tensor, means: Tensor, covariance: Tensor, count: Tensor) -> float:
-    """Of squared Mahalanobis distances over 2, each shot at the distance it has to the mean of its class's others."""
+def _squared(seen: Tensor, means: Tensor, covariance: Tensor) -> Tensor:
+    """Mahalanobis distances (n, K) of vectors (n, Q) to means (K, Q), squared."""
     solved = torch.linalg.solve(covariance, means.T)
-    squared = (means * solved.T).sum(dim=1) - 2 * seen @ solved
-    squared = squared + (seen * torch.linalg.solve(covariance, seen.T).T).sum(dim=1, keepdim=True)
+    own = (seen * torch.linalg.solve(covariance, seen.T).T).sum(dim=1, keepdim=True)
+    return own + (means * solved.T).sum(dim=1) - 2 * seen @ solved
+
+
+def likeliest_temperature(squared: Tensor, own: Tensor, count: Tensor) -> float:
+    """Of a softmax over squared distances by -2, judged by shots that are each left out of their class's mean.
+
+    Args:
+        squared: distances of the shots to the means of all shots, (n, K).
+        own: int64 (n,), which of the K each is of.
+        count: int64 (K,), shots of each.
+
+    Returns:
+        the one of the least cross-entropy; a fixed one where no class has two shots.
+    """
     several = count[own] > 1
-    if not several.any() or len(means) < 2:
+    if not several.any() or len(count) < 2:
         return _DEFAULT_TEMPERATURE
     places = torch.arange(len(own))[several]
-    number = count[own[several]].double()
-    squared[places, own[several]] *= (number / (number - 1)).square()
-    tried = _DEFAULT_TEMPERATURE * 2.0 ** (torch.arange(-16, 17) / 4)
-    losses = [float(nn.functional.cross_entropy(-squared[several] / (2 * t), own[several])) for t in tried.tolist()]
+    number = count[own[several]].to(squared.dtype)
+    squared = squared.clone()
+    squared[places, own[several]] *= (number / (number - 1)).square()  # as far as from the mean of the others
+    tried = (_DEFAULT_TEMPERATURE * 2.0 ** (torch.arange(-24, 25) / 4)).tolist()
+    losses = [float(nn.functional.cross_entropy(-squared[several] / (2 * t), own[several])) for t in tried]
     return float(tried[int(np.argmin(losses))])
 
 

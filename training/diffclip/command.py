@@ -127,6 +127,9 @@ def fewshot(
     shots: Annotated[str, typer.Option(help="Labelled pixels a class, with commas.")] = "1,2,5,10,40",
     draws: Annotated[int, typer.Option(min=1, help="Random draws of them.")] = 20,
     split: Split = "stored",
+    distance: Annotated[
+        int | None, typer.Option(min=0, help="Pixels from a shot within which none is tested; else the split's own.")
+    ] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also SVM, random forest, nearest means.")] = False,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Also the RGB baseline, by a training run's image encoder.")
@@ -145,7 +148,7 @@ def fewshot(
     from ..text_tower import TextTower, minilm_folder
     from .baselines import baselines as simple
     from .config import BindingConfig
-    from .methods import CODE, FULL, diffclip_methods, pairs
+    from .methods import CODE, FULL, WithChannels, diffclip_methods, pairs
     from .protocol import Method, judge
     from .recipes import read_scene
     from .record import markdown, read_record, write_record
@@ -158,7 +161,7 @@ def fewshot(
     labelled = read_scene(scene)
     encoder, _ = load_encoder(run)
     own = diffclip_methods(encoder, labelled.scene, TextTower(minilm_folder()).embed, BindingConfig(), output)
-    methods: list[Method] = [*own]
+    methods: list[Method] = [*own, WithChannels(own[0])]
     if baselines:
         methods += simple(labelled)
     if checkpoint is not None or bundle is not None:
@@ -167,7 +170,7 @@ def fewshot(
 
         methods += rgb_methods(open_subject(checkpoint, bundle, None, None, None), output)
     console, status = Console(), StatusLine(Console(stderr=True))
-    record = judge(labelled, methods, split, counts, range(draws), status.step, output)
+    record = judge(labelled, methods, split, counts, range(draws), status.step, output, distance=distance)
     path = write_record(record, output, pairs(methods))
     console.print(markdown(read_record(path)), markup=False, highlight=False, soft_wrap=True)
     if unseen:

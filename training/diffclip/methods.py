@@ -17,7 +17,8 @@ from agriclip_edge.errors import UsageError
 from agriclip_edge.scene.scene import Scene
 
 from ..dino.hashing import tensors_sha256
-from .binding import Bound, Classifier, Space, bind, fit_space
+from .baselines import own_channels, standardised
+from .binding import Bound, Classifier, Space, bind, fit_space, likeliest_temperature
 from .config import BindingConfig, ModalityRecord
 from .labelled import LabelledScene
 from .network import Encoder
@@ -122,11 +123,15 @@ class Diffclip:
 
     def fit_predict(self, scene: LabelledScene, shots: Pixels, labels: Labels, test: Pixels, seed: int) -> Labels:
         """Learn from the shots and name the test pixels, int (m,)."""
-        space, texts = self._ready(scene)
-        mapped = self._bind(scene, space, texts, shots, labels).map
-        prototypes = nn.functional.normalize(mapped(texts), dim=1)
-        named: Labels = (space(self.features.of(scene, test)) @ prototypes.T).argmax(dim=1).numpy() + 1
+        named: Labels = self.log_probabilities(scene, shots, labels, test).argmax(dim=1).numpy() + 1
         return named
+
+    def log_probabilities(self, scene: LabelledScene, shots: Pixels, labels: Labels, test: Pixels) -> Tensor:
+        """Of each class at each test pixel, learnt from the shots, float32 (m, K)."""
+        space, texts = self._ready(scene)
+        bound = self._bind(scene, space, texts, shots, labels)
+        prototypes = nn.functional.normalize(bound.map(texts), dim=1)
+        return (space(self.features.of(scene, test)) @ prototypes.T / bound.temperature).log_softmax(dim=1)
 
     def classifier(self, scene: LabelledScene, shots: Pixels, labels: Labels) -> Classifier:
         """The same as one network from windows to class vectors, for maps and students."""
@@ -179,6 +184,42 @@ class Diffclip:
             bound = bind(vectors, own, texts, self.config, language=self.language)
         bound.map.requires_grad_(False)
         return bound
+
+
+@dataclass
+class WithChannels:
+    """The bound encoder and the nearest mean on the pixel's own channels, as one: the product of what both think.
+
+    Each is as sure as the shots warrant (`likeliest_temperature`); one shot a class warrants nothing of the channels.
+    For channels that are no spectrum, as a season's series, and pixels as large as fields.
+
+    Args:
+        method: the bound encoder.
+        name: of its row in the table.
+    """
+
+    method: Diffclip
+    name: str = f"{FULL} and channels"
+
+    @property
+    def settings(self) -> str:
+        """All that its figures depend on besides the scene."""
+        return f"{self.method.settings} and channels, from two shots of a class on"
+
+    def fit_predict(self, scene: LabelledScene, shots: Pixels, labels: Labels, test: Pixels, seed: int) -> Labels:
+        """Learn from the shots and name the test pixels, int (m,)."""
+        thought = self.method.log_probabilities(scene, shots, labels, test)
+        if len(np.unique(labels)) == len(labels):
+            alone: Labels = thought.argmax(dim=1).numpy() + 1
+            return alone
+        values = own_channels(scene)
+        seen, asked = (torch.from_numpy(block) for block in standardised(values[tuple(shots.T)], values[tuple(test.T)]))
+        there, own = torch.from_numpy(np.asarray(labels, np.int64) - 1).unique(return_inverse=True)
+        means = torch.stack([seen[own == number].mean(dim=0) for number in range(len(there))])
+        temperature = likeliest_temperature(torch.cdist(seen, means).square(), own, torch.bincount(own))
+        total = thought[:, there] + (-torch.cdist(asked, means).square() / (2 * temperature)).log_softmax(dim=1)
+        named: Labels = there[total.argmax(dim=1)].numpy() + 1
+        return named
 
 
 def modality_record(scene: Scene, name: str) -> ModalityRecord:

@@ -93,7 +93,7 @@ class StudentConfig:
     steps: int = 3000
     rate: float = 3e-3  # AdamW, top of the one-cycle schedule
     weight_decay: float = 1e-4
-    missing: float = 0.2  # share of the steps that lack a modality
+    missing: float = 0.2  # share of the crops that lack a modality
     held_out: float = 0.1  # share of the pixels' places that agreement is also judged on, and that teach nothing
     most_pixels: int = 200_000  # whose embeddings the teacher is asked for
     timed: int = 2048  # windows of the teacher's that are timed
@@ -512,35 +512,37 @@ def _fit(
     useful = [tile for tile in tiles if (tile.rows >= 0).any() and teach[tile.rows[tile.rows >= 0]].any()]
     side = min([config.crop, *(min(tile.rows.shape) for tile in useful)])
     areas = np.array([tile.rows.size for tile in useful], np.float64)
-    names = student.modalities
+    names, said = student.modalities, torch.stack(list(targets))
     weights = [p for p in student.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=config.rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, config.steps, pct_start=0.1)
     student.train()
     for number in range(config.steps):
-        absent = int(generator.integers(len(names))) if len(names) > 1 and generator.random() < config.missing else -1
+        # Crops of one step lack different modalities: whole steps would each have statistics (batch norm) of their own.
+        absent = generator.integers(len(names), size=config.batch)
+        absent[generator.random(config.batch) >= (config.missing if len(names) > 1 else 0)] = -1
         parts: list[list[Tensor]] = [[] for _ in names]
         masks: list[list[Tensor]] = [[] for _ in names]
         rows = []
-        for place in generator.choice(len(useful), config.batch, p=areas / areas.sum()):
+        for place, lacking in zip(generator.choice(len(useful), config.batch, p=areas / areas.sum()), absent):
             tile = useful[place]
             top, left = (int(generator.integers(length - side + 1)) for length in tile.rows.shape)
             window = slice(top, top + side + 2 * margin), slice(left, left + side + 2 * margin)
             for kind in range(len(names)):
-                there = 0.0 if kind == absent else 1.0
+                there = 0.0 if kind == lacking else 1.0
                 parts[kind].append(tile.parts[kind][:, window[0], window[1]])
                 masks[kind].append(tile.masks[kind][:, window[0], window[1]] * there)
             rows.append(tile.rows[top : top + side, left : left + side])
         known = np.stack(rows)
         use = (known >= 0) & teach[known]
-        if absent >= 0:  # pixels that nothing is left of teach nothing
-            left_over = torch.stack([torch.stack(masks[kind]) for kind in range(len(names))]).amax(dim=0)[:, 0]
-            use &= left_over[:, margin : margin + side, margin : margin + side].numpy() > 0
+        left_over = torch.stack([torch.stack(mask) for mask in masks]).amax(dim=0)[:, 0]  # what nothing is left of
+        use &= left_over[:, margin : margin + side, margin : margin + side].numpy() > 0  # teaches nothing
         if not use.any():
             continue
         joined = student.joined([torch.stack(part) for part in parts], [torch.stack(mask) for mask in masks])
         found = student.trunk(student.enter(joined)).permute(0, 2, 3, 1)[torch.from_numpy(use)]
-        wanted = targets[absent + 1][torch.from_numpy(known[use])].float()
+        which = np.broadcast_to(absent[:, None, None] + 1, known.shape)[use]
+        wanted = said[torch.from_numpy(which), torch.from_numpy(known[use])].float()
         logits = (wanted @ vectors.T / temperature).log_softmax(dim=1)
         own = (found @ vectors.T / temperature).log_softmax(dim=1)
         classes = nn.functional.kl_div(own, logits, log_target=True, reduction="batchmean")

@@ -99,9 +99,9 @@ class DistilAblation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
         return (
             f"{self.architecture} taught by {', '.join(self.teachers)}: {self.photos} photos of "
-            f"{' and '.join(self.collections)}, {len(self.sizes)} epochs at {', '.join(map(str, self.sizes))} px, "
+            f"{' and '.join(self.collections)}, {_many(self.sizes, 'epoch')} at {', '.join(map(str, self.sizes))} px, "
             f"weights {weights}. Mean over tasks of mean per-class accuracy, %; mean, lowest and highest of "
-            f"{len(self.seeds)} seeds; gains in points, seed by seed."
+            f"{_many(self.seeds, 'seed')}; gains in points, seed by seed."
         )
 
     def markdown(self) -> str:
@@ -111,6 +111,10 @@ class DistilAblation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _accuracies(self, losses: str, judged: str) -> list[float]:
         return [100 * row.accuracies[judged] for row in self.rows if row.losses == losses]
+
+
+def _many(things: Sequence[int], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def variants(loss: DistilLoss) -> dict[str, DistilLoss]:

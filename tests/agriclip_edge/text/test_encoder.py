@@ -38,6 +38,13 @@ def test_a_prompt_does_not_see_its_neighbours(encoder: TextEncoder) -> None:
     assert np.allclose(encoder.embed(many[::-1])[::-1], together, atol=1e-6)
 
 
+def test_any_number_of_threads_gives_the_same_vectors(encoder: TextEncoder, tiny_bundle: Path) -> None:
+    many = [f"{prompt} {number}" for number in range(9) for prompt in PROMPTS]
+    bundle = Bundle.open(tiny_bundle)
+    for threads in (2, 5):
+        assert np.array_equal(TextEncoder(bundle, threads).embed(many), encoder.embed(many))
+
+
 def test_a_prompt_that_is_too_long(encoder: TextEncoder) -> None:
     encoder.embed(["red " * 14])  # with [CLS] and [SEP] just 16
     with pytest.raises(LabelError, match=r"'red red .*'… has 17 tokens; at most 16 are accepted"):
