@@ -35,7 +35,7 @@ class ImageTower(nn.Module):
         self.dim, self.looks = dim, looks
         self.words: Words | None = None  # what texts say of looks; it only travels with the tower
         self.backbone: Any = timm.create_model(architecture, num_classes=0).to(memory_format=torch.channels_last)
-        self.head = nn.Linear(int(self.backbone.num_features), dim + looks)
+        self.head = nn.Linear(int(self.backbone.head_hidden_size), dim + looks)
 
     def features(self, images: Tensor) -> Tensor:
         """Features before the head: float32 (N, F) of photos uint8 (N, S, S, 3)."""

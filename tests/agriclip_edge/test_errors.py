@@ -26,7 +26,7 @@ def test_a_bundle_error_ends_in_its_fault() -> None:
 def test_faults_are_their_words() -> None:
     assert BundleFault("hash-mismatch") is BundleFault.HASH_MISMATCH
     assert BundleFault.HASH_MISMATCH == "hash-mismatch"
-    assert len(BundleFault) == 23
+    assert len(BundleFault) == 24
 
 
 def test_errors_pass_between_processes() -> None:

@@ -58,7 +58,7 @@ class DinoFit:
         if not photos:
             raise UsageError("no photo to train on; accepted: at least 1")
         torch.manual_seed(config.seed)  # of the head's weights
-        head = ProjectionHead(int(tower.backbone.num_features), config.hidden, config.bottleneck, config.prototypes)
+        head = ProjectionHead(int(tower.backbone.head_hidden_size), config.hidden, config.bottleneck, config.prototypes)
         self.config = config
         self.team = team
         self.student = Network(tower, head, config.frozen_blocks).to(team.device).train()
