@@ -106,7 +106,8 @@ def test_the_readmes_commands_are_as_it_says(words: list[str], run: Run, tmp_pat
     """Each runs to its end in a folder that holds the files it names."""
     (tmp_path / "photos").mkdir()
     photo = (ROOT / "tests" / "data" / "photos" / "perch.jpg").read_bytes()
-    for name in ("leaf.jpg", "photos/1.jpg", "photos/2.jpg", *(f"pod{number}.jpg" for number in range(5))):
+    several = (f"{name}{number}.jpg" for name in ("photos/", "pod") for number in range(5))
+    for name in ("leaf.jpg", *several):
         (tmp_path / name).write_bytes(photo)
     (tmp_path / "beans.csv").write_text("label,parent,synonyms\nbean rust,bean leaf,\nhealthy bean leaf,bean leaf,\n")
     typed = 2 if {"--labels", "--labels-file"} & set(words) else 0
