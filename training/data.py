@@ -129,10 +129,14 @@ def read_collection(root: Path) -> Collection:
     return Collection(root, document.name, document.tasks, labels, rows)
 
 
-@cache
 def judged_copies() -> frozenset[str]:
     """Hashes (sha256, hex) of the files of known training photos that repeat a judged one, or nearly so."""
-    return frozenset(line for line in COPIES.read_text("ascii").splitlines() if not line.startswith("#"))
+    return _read_copies(COPIES)
+
+
+@cache
+def _read_copies(path: Path) -> frozenset[str]:
+    return frozenset(line for line in path.read_text("ascii").splitlines() if not line.startswith("#"))
 
 
 def read_photos(

@@ -177,12 +177,13 @@ def test_joined_collections_share_labels_and_keep_their_order(tmp_path: Path) ->
 
 
 def test_training_photos_that_repeat_judged_ones_are_left_out(
-    collection_root: Path, monkeypatch: pytest.MonkeyPatch
+    collection_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {split: [file for _, file in read_tar(collection_root / "cover.tar", split)] for split in ("train", "val")}
-    known = frozenset(hashlib.sha256(file).hexdigest() for file in (files["train"][3], files["val"][0]))
+    known = [hashlib.sha256(file).hexdigest() for file in (files["train"][3], files["val"][0])]
+    (tmp_path / "copies.txt").write_text("\n".join(["# as build-shards writes it", *known]), "ascii")
     whole = read_photos(read_collection(collection_root), "train")
-    monkeypatch.setattr("training.data.judged_copies", lambda: known)
+    monkeypatch.setattr("training.data.COPIES", tmp_path / "copies.txt")
     said: list[str] = []
     kept = read_photos(read_collection(collection_root), "train", said.append)
     assert len(kept) == len(whole) - 1 and kept.sha256 != whole.sha256

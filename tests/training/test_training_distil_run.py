@@ -294,11 +294,11 @@ def test_labels_are_told_as_in_the_run_that_is_judged(
 
 
 def test_a_lesson_leaves_out_copies_of_judged_photos_that_were_stored(
-    school: School, stored: Path, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+    school: School, stored: Path, lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [file for _, file in read_tar(school.data / "alive-mini" / "fruit.tar", "train")]
-    copy = frozenset({hashlib.sha256(files[7]).hexdigest()})
-    monkeypatch.setattr("training.data.judged_copies", lambda: copy)
+    (tmp_path / "copies.txt").write_text(hashlib.sha256(files[7]).hexdigest(), "ascii")
+    monkeypatch.setattr("training.data.COPIES", tmp_path / "copies.txt")
     rest = school.lesson(stored)
     kept = [*range(7), *range(8, 60)]
     assert len(rest.photos) == 59 and torch.equal(rest.stored.rows, lesson.stored.rows[kept])
