@@ -27,6 +27,9 @@ python -m training distil --data DATA --reinforced reinforced --architecture eff
 python -m training distil --data DATA --reinforced reinforced --start runs/wider --loss interactive=0 \
 --sizes 160,192,224 --output runs/student
 
+python -m training distil --data DATA --reinforced reinforced --architecture mobilenetv4_conv_small --photos 1000 \
+--sizes 128,128 --output runs/short
+
 python -m training distil --data DATA --reinforced reinforced --start runs/student --quantisation-aware --sizes 224 \
 --rate 5e-5 --output runs/student-int8"""
 ABLATION_EXAMPLES = """Examples:
