@@ -62,6 +62,7 @@ model: $(DEV)/.weights  ## train and export the shipped bundle again (three hour
 	  --output "$(RUNS)/reinforced"
 	$(DEV)/bin/python -m training distil --data "$(MODEL_DATA)" --reinforced "$(RUNS)/reinforced" \
 	  --start "$(RUNS)/teacher" --sizes 160,192,224 --rate 2e-4 --output "$(RUNS)/student"
+	$(DEV)/bin/python -m training texture --data "$(MODEL_DATA)" --checkpoint "$(RUNS)/student"
 	$(DEV)/bin/python -m export bundle --checkpoint "$(RUNS)/student" --data "$(MODEL_DATA)" --only cpu-int8 \
 	  --only cpu-float --only openvino --output "$(BUNDLE)"
 

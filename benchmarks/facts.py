@@ -17,11 +17,12 @@ from training.align.encoders import Backbone
 from training.align.features import FeatureStore
 from training.align.ridge import RidgeSums
 from training.data import join_photos, read_collection, read_photos
+from training.directions import Directions
 from training.evaluate import Vectors, judge
 from training.evaluation.metrics import interval
 from training.general import imagenet_texts
 from training.image_tower import LOOKS_SHARE
-from training.looks import Directions, fit_words
+from training.looks import fit_words
 from training.sampling import photo_weights
 from training.symptoms import with_symptoms
 
@@ -122,7 +123,7 @@ def measure(
         kept = torch.from_numpy(np.flatnonzero(~own))
         words = fit_words(mixed, torch.from_numpy(train.label)[kept], looks[kept], things, shown_things)
         offered = list(collection.rows[number])
-        texts = np.zeros((len(labels), words.dim + words.looks), np.float32)
+        texts = np.zeros((len(labels), words.width), np.float32)
         asked_words = [labels[row] for row in offered]
         texts[offered] = with_symptoms(words.of(names[offered]), asked_words, text, config.share, words)
         whole = _with_looks(vectors[-1], asked_looks[torch.from_numpy(chosen)])

@@ -40,6 +40,7 @@ Photos = npt.NDArray[np.uint8]  # (N, S, S, 3)
 Feeds = Sequence[Mapping[str, npt.NDArray[Any]]]  # inputs by name, a run each, for graphs that take no photos
 Values = npt.NDArray[np.float32]
 _BATCH = 16  # photos a calibration step
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class QuantiseConfig:
         per_channel: one weight scale for each output channel; a tensor's single scale loses too much.
         bias_correction: take the mean error of the rounded weights from the biases of the convolutions.
         scopes: beginnings of the names of the only nodes that are rounded; none lets all be.
+        float_scopes: beginnings of the names of nodes of which the products alone are rounded.
     """
 
     float_convolutions: int = 5
@@ -59,6 +61,7 @@ class QuantiseConfig:
     per_channel: bool = True
     bias_correction: bool = True
     scopes: tuple[str, ...] = ()
+    float_scopes: tuple[str, ...] = ("/texture",)  # a spread is a small difference of large numbers
 
 
 def quantise(
@@ -96,7 +99,7 @@ def quantise(
         if config.scopes:
             kept += [node.name for node in model.graph.node if not node.name.startswith(config.scopes)]
         else:
-            kept += after_products(model)
+            kept += float_nodes(model, config.float_scopes)
         if config.bias_correction:
             onnx.save(correct_bias(model, photos, kept, per_channel=config.per_channel), prepared)
         quantize_static(
@@ -258,10 +261,20 @@ def _quiet(record: logging.LogRecord) -> bool:
     return "pre-process" not in record.getMessage().lower()
 
 
-def after_products(model: onnx.ModelProto) -> list[str]:
-    """Names of what follows a graph's last product: it brings vectors to length 1, and rounded they would not be."""
-    products = [place for place, node in enumerate(model.graph.node) if node.op_type in ("Conv", "Gemm", "MatMul")]
-    return [node.name for node in list(model.graph.node)[products[-1] + 1 :]] if products else []
+def float_nodes(model: onnx.ModelProto, scopes: tuple[str, ...] = ()) -> list[str]:
+    """Names of what stays in float: what follows a graph's products, and nodes in scopes that are no products.
+
+    The first bring vectors to length 1, and rounded they would not be.
+    """
+    needed = {name for node in model.graph.node if node.op_type in _PRODUCTS for name in node.input}
+    for node in reversed(model.graph.node):  # sorted: whatever reads a node comes after it
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type not in _PRODUCTS and (node.name.startswith(scopes) or not needed.intersection(node.output))
+    ]
 
 
 def convolutions(model: onnx.ModelProto) -> list[str]:

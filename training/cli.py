@@ -16,7 +16,15 @@ from .contrastive.command import CONTRASTIVE_EXAMPLES, EMBED_EXAMPLES, contrasti
 from .diffclip.command import app as diffclip
 from .dino.command import DINO_EXAMPLES, dino
 from .distil.command import ABLATION_EXAMPLES as _DISTIL_ABLATION
-from .distil.command import DISTIL_EXAMPLES, STORE_EXAMPLES, distil, distil_ablation, store_teacher
+from .distil.command import (
+    DISTIL_EXAMPLES,
+    STORE_EXAMPLES,
+    TEXTURE_EXAMPLES,
+    distil,
+    distil_ablation,
+    store_teacher,
+    texture,
+)
 from .prompts_command import app as prompts
 from .shards.command import EXAMPLES as _BUILD_SHARDS
 from .shards.command import build_shards
@@ -31,6 +39,7 @@ app.command("align", epilog=ALIGN_EXAMPLES)(align)
 app.command("ablation", epilog=ABLATION_EXAMPLES)(ablation)
 app.command("store-teacher", epilog=STORE_EXAMPLES)(store_teacher)
 app.command("distil", epilog=DISTIL_EXAMPLES)(distil)
+app.command("texture", epilog=TEXTURE_EXAMPLES)(texture)
 app.command("distil-ablation", epilog=_DISTIL_ABLATION)(distil_ablation)
 app.add_typer(diffclip, name="diffclip")
 app.command("embed-shards", epilog=EMBED_EXAMPLES)(embed_shards)

@@ -30,6 +30,7 @@ from .looks import Wide
 from .picture import draw_history
 from .progress import StatusLine
 from .symptoms import with_symptoms
+from .texture import Texture
 from .words import Words
 
 COLLECTION = "alive-mini"
@@ -212,6 +213,9 @@ def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
     known = unprefixed("words", tensors)
     if known:
         tower.words = Words(known["labels"], known["seen"], known["things"], known["shown"])
+    texture = unprefixed("texture", tensors)
+    if texture:
+        tower.set_texture(Texture(*reversed(texture["project.weight"].shape)))
     tower.load_state_dict(tensors)
     return tower.eval(), description
 

@@ -13,7 +13,6 @@ turn (chance 21.9 %): 36.7 % by the part that texts share, 41.0 % by both (``pyt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from agriclip_edge.imaging.decode import RGB
 from agriclip_edge.labels.prompts import Embedder
 
 from .checkpoint import read_checkpoint, write_checkpoint
+from .directions import Directions
 from .evaluation.subjects import Vectors
 from .fit import embed_all
 from .image_tower import ARCHITECTURE, ImageTower, load_imagenet
@@ -35,7 +35,6 @@ from .words import Words
 WORDLESS = "wordless"  # in a run's description: its vectors share no space with any text
 CLASSES = "classes.safetensors"  # beside it: how ImageNet's classes look
 _SIZE = 224  # pixels, as the ImageNet weights were trained
-_SHRINK = 1.0  # of the variances towards their mean: the small ones are noise, and would be blown up
 
 
 class Wide:
@@ -80,7 +79,7 @@ class WideTower(nn.Module):
     def __init__(self, tower: TextTower, words: Words) -> None:
         super().__init__()
         self.tower, self.words = tower, words
-        self.dim = tower.dim + words.looks
+        self.dim = words.width
         self.vocabulary, self.tokens = tower.vocabulary, tower.tokens
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -91,40 +90,6 @@ class WideTower(nn.Module):
     def embed(self, prompts: Sequence[str]) -> Vectors:
         """Unit vectors, float32 (N, D + L), of N prompts."""
         return self.words.of(self.tower.embed(prompts))
-
-
-@dataclass(frozen=True)
-class Directions:
-    """In which directions the features of some photos differ most.
-
-    Attributes:
-        mean: of the features, float64 (F,).
-        directions: unit vectors, float64 (F, L).
-        spread: standard deviation along each, float64 (L,).
-    """
-
-    mean: Tensor
-    directions: Tensor
-    spread: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor, dim: int) -> Directions:
-        """Those of features (N, F): ``dim`` of them, the widest first."""
-        features = features.double()
-        mean = features.mean(dim=0)
-        variances, directions = torch.linalg.eigh(torch.cov((features - mean).T, correction=0))
-        spread = (variances.flip(0)[:dim] + _SHRINK * variances.mean()).sqrt()
-        return cls(mean, directions.flip(1)[:, :dim], spread)
-
-    def of_photos(self, features: Tensor) -> Tensor:
-        """How photos of these features (N, F) look: unit vectors float32 (N, L)."""
-        told = (features.double() - self.mean) @ (self.directions / self.spread)
-        return nn.functional.normalize(told, dim=1).float()
-
-    def of_classes(self, classifier: Tensor) -> Tensor:
-        """How the classes of a linear classifier's rows (K, F) look: unit vectors float32 (K, L)."""
-        rows = (classifier - classifier.mean(dim=0)).double() @ (self.directions * self.spread)
-        return nn.functional.normalize(rows, dim=1).float()
 
 
 def fit_looks(photos: Sequence[RGB], dim: int, weights: Path, run: Path) -> None:
@@ -145,9 +110,9 @@ def fit_looks(photos: Sequence[RGB], dim: int, weights: Path, run: Path) -> None
     if not 0 < dim <= backbone.head.in_features:
         raise UsageError(f"looks of {dim} numbers; accepted: 1 to {backbone.head.in_features}")
     found = Directions.of(embed_all(backbone.features, photos, _SIZE), dim)
-    basis = found.directions / found.spread
+    weight, bias = found.as_layer()
     tensors = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith("head.")}
-    head = {"head.weight": basis.T.float().contiguous(), "head.bias": (-found.mean @ basis).float()}
+    head = {"head.weight": weight, "head.bias": bias}
     config: dict[str, Any] = {"architecture": ARCHITECTURE, "input_size": _SIZE, "templates": []}
     run.mkdir(parents=True, exist_ok=True)
     classifier = imagenet_classes(weights)

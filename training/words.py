@@ -32,6 +32,7 @@ class Words(nn.Module):
             shown: unit vectors of how these look, float32 (G, L).
         """
         super().__init__()
+        self.blank = 0  # zeros T after both parts, for a photo's part that no text speaks of (training/texture.py)
         for name, tensor in (("labels", labels), ("seen", seen), ("things", things), ("shown", shown)):
             self.register_buffer(name, tensor.clone())
         self.register_buffer("centre", torch.zeros(seen.shape[1]))
@@ -47,8 +48,13 @@ class Words(nn.Module):
         """L."""
         return int(self.get_buffer("seen").shape[1])
 
+    @property
+    def width(self) -> int:
+        """Numbers of a vector: D + L + T."""
+        return self.dim + self.looks + self.blank
+
     def forward(self, texts: Tensor) -> Tensor:
-        """Unit vectors float32 (N, D + L) of texts' unit vectors float32 (N, D)."""
+        """Unit vectors float32 (N, D + L + T) of texts' unit vectors float32 (N, D)."""
         return self._both(texts, texts)
 
     def of(self, texts: Vectors) -> Vectors:
@@ -58,7 +64,7 @@ class Words(nn.Module):
         return vectors
 
     def of_symptoms(self, names: Vectors, seen: Vectors, share: float) -> Vectors:
-        """What facts say is seen of classes, with how classes of these names and facts look: float32 (N, D + L).
+        """What facts say is seen of classes, with how classes of these names and facts look: float32 (N, D + L + T).
 
         Args:
             names: unit vectors of the classes' names, float32 (N, D).
@@ -73,7 +79,8 @@ class Words(nn.Module):
 
     def _both(self, texts: Tensor, asked: Tensor) -> Tensor:
         looks = nn.functional.normalize(self._said(asked) - self.centre, dim=-1)
-        return torch.cat([math.sqrt(1 - WORDS_SHARE) * texts, math.sqrt(WORDS_SHARE) * looks], dim=-1)
+        both = torch.cat([math.sqrt(1 - WORDS_SHARE) * texts, math.sqrt(WORDS_SHARE) * looks], dim=-1)
+        return nn.functional.pad(both, (0, self.blank)) if self.blank else both
 
     def _said(self, texts: Tensor) -> Tensor:
         said = (texts @ self.get_buffer("labels").T / _LABELS).softmax(dim=-1) @ self.get_buffer("seen")

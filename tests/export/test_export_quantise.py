@@ -13,6 +13,7 @@ from export.parity import compare, run_graph
 from export.quantise import QuantiseConfig, blame, correct_bias, inner_values, quantise, workspace
 from export.tracing import trace
 from training.image_tower import ImageTower
+from training.texture import Texture, statistics
 
 
 def cosine(exact: bytes, graph: bytes, squares: np.ndarray) -> float:
@@ -85,6 +86,28 @@ def test_what_follows_the_last_product_is_not_rounded() -> None:
     graph = quantise(graph_bytes(trace(tower, example, {IMAGES: {0: "N"}}), {}, {}), photos, QuantiseConfig())
     vectors = run_graph(graph, {IMAGES: photos})
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)  # two parts, each brought to its length
+
+
+def test_of_a_texture_the_product_alone_is_rounded() -> None:
+    torch.manual_seed(0)
+    tower, photos = ImageTower(16, "test_efficientnet", looks=6).eval(), made_photos(24, 32)
+    with torch.inference_mode():
+        tower.set_texture(Texture.of(statistics(tower.maps(torch.from_numpy(photos))[1]), 8))
+        exact = tower(torch.from_numpy(photos)).numpy()
+    graph = graph_bytes(trace(tower, {IMAGES: torch.from_numpy(photos[:2])}, {IMAGES: {0: "N"}}), {}, {})
+    rounded = quantise(graph, photos, QuantiseConfig())
+    nodes = onnx.load_from_string(rounded).graph.node
+    made_by = {name: node for node in nodes for name in node.output}
+    textures = [node for node in nodes if node.name.startswith("/texture") and "Linear" not in node.op_type]
+    assert {"ReduceMean", "Sqrt", "Gemm"} <= {node.op_type for node in textures}
+    for node in textures:
+        before = [made_by[name] for name in node.input if name in made_by]
+        if node.op_type == "Gemm":
+            assert all(maker.op_type == "DequantizeLinear" for maker in before)
+        elif all(maker.name.startswith("/texture") for maker in before):
+            assert not any(maker.op_type == "DequantizeLinear" for maker in before)
+    vectors = run_graph(rounded, {IMAGES: photos})
+    assert (vectors * exact)[:, 22:].sum(axis=1).min() > 0.9 * 0.3  # its share of the length
 
 
 def test_symmetric_graphs_have_no_zero_points_and_no_quantised_bias(exact: bytes, squares: np.ndarray) -> None:

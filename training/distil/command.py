@@ -1,4 +1,4 @@
-"""The commands ``store-teacher``, ``distil`` and ``distil-ablation``."""
+"""The commands ``store-teacher``, ``distil``, ``texture`` and ``distil-ablation``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ python -m training distil --data DATA --reinforced reinforced --architecture mob
 
 python -m training distil --data DATA --reinforced reinforced --start runs/student --quantisation-aware --sizes 224 \
 --rate 5e-5 --output runs/student-int8"""
+TEXTURE_EXAMPLES = """Examples:
+
+python -m training texture --data DATA --checkpoint runs/student"""
 ABLATION_EXAMPLES = """Examples:
 
 python -m training distil-ablation --data DATA --reinforced reinforced --photos 1500 --epochs 2 --output runs/losses
@@ -165,6 +168,35 @@ def distil(
             print_table(judge_run(output, data, name, "val", text).table, console)
 
 
+def texture(
+    data: Data,
+    checkpoint: Annotated[Path, typer.Option(help="A finished run of distil whose teacher said how photos look.")],
+    numbers: Annotated[int, typer.Option(min=1, help="Of the embedding's further part.")] = 128,
+    threads: Threads = 0,
+) -> None:
+    """Add to a student's embedding, in closed form, of which texture a photo is; what it had is as before."""
+    from rich.console import Console
+
+    from ..data import read_joined
+    from ..encoder import COLLECTION, load_tower
+    from ..progress import StatusLine
+    from ..report import print_table
+    from ..results import judge_run
+    from ..text_tower import TextTower, minilm_folder
+    from .run import add_texture
+
+    use_threads(threads)
+    console = Console()
+    status = StatusLine(console)
+    collections = load_tower(checkpoint)[1]["config"].get("collections", (COLLECTION,))
+    photos = read_joined(data, collections, "train", status.say)[1].rgb[::_EVERY]
+    status.say(f"statistics of the maps of {len(photos)} photos")
+    add_texture(checkpoint, photos, numbers)
+    text = TextTower(minilm_folder())
+    for name in collections:
+        print_table(judge_run(checkpoint, data, name, "val", text).table, console)
+
+
 def distil_ablation(
     data: Data,
     reinforced: _Reinforced,
@@ -260,6 +292,7 @@ def _begin(
         tower, pretrained = new_student(name, dim, recipe.seed)
         return tower, replace(recipe, architecture=name), pretrained
     tower, description = load_tower(start)
+    tower.set_texture(None)  # of the net as it was
     name = str(description["config"]["architecture"])
     if architecture is not None and architecture_of(architecture) != name:
         raise UsageError(f"{start} is a run of {name}; accepted: --architecture {name}, or none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -10,15 +10,18 @@ from typing import TypeVar
 import numpy as np
 
 from agriclip_edge.errors import UsageError
+from agriclip_edge.imaging.decode import RGB
 
+from ..checkpoint import write_checkpoint
 from ..data import Collection, Indices, Photos, draw_held_out, find_copies, read_joined
 from ..dino.hashing import tensors_sha256
-from ..encoder import Judged, by_collection, run_epochs
+from ..encoder import MODEL, Judged, by_collection, load_tower, run_epochs
 from ..evaluate import evaluate
 from ..evaluation.subjects import Subject
-from ..fit import embedder
+from ..fit import embed_all, embedder
 from ..image_tower import ImageTower
 from ..progress import StatusLine
+from ..texture import Texture, statistics
 from .config import DistilConfig
 from .fit import DistilFit
 from .store import Reinforced, read_reinforced, recheck
@@ -158,3 +161,24 @@ def distil(
     fit = DistilFit(config, tower, lesson.stored, lesson.collection, lesson.photos)
     entry, name = run_epochs(fit, output, identity, judge, status, fresh=fresh), lesson.judged.name
     return {key: float(value) for key, value in entry.items() if key == name or key.startswith(f"{name} ")}
+
+
+def add_texture(run: Path, photos: Sequence[RGB], numbers: int) -> None:
+    """Add the third part (`training.texture`) to the embeddings of a finished run, or fit it anew.
+
+    Args:
+        run: its folder; the checkpoint is replaced when all is known.
+        photos: upright RGB uint8 (H, W, 3), whose labels are not asked for.
+        numbers: of that part.
+
+    Raises:
+        UsageError: the run does not say how photos look, or its maps have fewer statistics.
+    """
+    tower, description = load_tower(run)
+    if tower.words is None:
+        raise UsageError(f"{run} does not say how photos look; accepted: a student of store-teacher --looks")
+    found = embed_all(
+        lambda images: statistics(tower.maps(images)[1]), photos, int(description["config"]["input_size"])
+    )
+    tower.set_texture(Texture.of(found, numbers))
+    write_checkpoint(run / MODEL, tower.state_dict(), description)

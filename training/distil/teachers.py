@@ -75,7 +75,7 @@ def faster(run: Path, subject: Subject) -> Subject:
             dynamic_axes={_IMAGES: {0: "N"}, _VECTORS: {0: "N"}},
         )
     inputs = [TensorSpec(_IMAGES, "uint8", [None, size, size, 3])]
-    output = TensorSpec(_VECTORS, "float32", [None, int(tower.head.out_features)])
+    output = TensorSpec(_VECTORS, "float32", [None, tower.width])
     graph = open_graph("onnxruntime", buffer.getvalue(), inputs, output)
 
     def embed(photos: Sequence[RGB]) -> Vectors:
