@@ -64,7 +64,7 @@ model: $(DEV)/.weights  ## train and export the shipped bundle again (three hour
 	  --start "$(RUNS)/teacher" --sizes 160,192,224 --rate 2e-4 --output "$(RUNS)/student"
 	$(DEV)/bin/python -m training texture --data "$(MODEL_DATA)" --checkpoint "$(RUNS)/student"
 	$(DEV)/bin/python -m export bundle --checkpoint "$(RUNS)/student" --data "$(MODEL_DATA)" --only cpu-int8 \
-	  --only cpu-float --only openvino --output "$(BUNDLE)"
+	  --only cpu-float --only openvino $(if $(SAMPLE),--budget export/budget-sample.toml) --output "$(BUNDLE)"
 
 clean:  ## remove what the other targets have set up
 	rm -rf $(DEV) $(RUNTIME) $(RUNTIME310) build dist

@@ -187,7 +187,7 @@ class Classifier:
         Example:
             >>> import agriclip_edge
             >>> agriclip_edge.load().build_pack(["rust", "blight"]).embeddings.shape
-            (2, 640)
+            (2, 768)
         """
         from .labels.build import Making, make_pack
         from .parallel import begin
@@ -312,7 +312,7 @@ class Classifier:
         Example:
             >>> import agriclip_edge
             >>> agriclip_edge.load().embed("examples/photos/cow.jpg").shape
-            (1, 640)
+            (1, 768)
         """
         if isinstance(photos, np.ndarray) and photos.ndim == 4:
             several: list[Photo] = list(photos)
@@ -427,7 +427,7 @@ class Classifier:
         Example:
             >>> import agriclip_edge
             >>> agriclip_edge.load().embed_views(["examples/photos/cow.jpg"]).shape
-            (1, 640)
+            (1, 768)
         """
         from .teaching import views_of
 

@@ -30,7 +30,7 @@ class Bundle:
     Example:
         >>> bundle = Bundle.open()
         >>> bundle.manifest.embedding_dim
-        640
+        768
     """
 
     def __init__(self, path: Path) -> None:

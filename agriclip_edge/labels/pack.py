@@ -134,7 +134,7 @@ class LabelPack:
         >>> import agriclip_edge
         >>> pack = agriclip_edge.load(packs=["maize-leaf-disease"]).pack
         >>> len(pack.labels), pack.embeddings.shape
-        (4, (4, 640))
+        (4, (4, 768))
     """
 
     name: str

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agriclip_edge.errors import UsageError
+from export.budget import BUDGET
 from export.gate import Figures, failures, measure, read_budget, require, speed_ratio
 from export.parity import GateError
 from training.answers import judge_answers
@@ -22,6 +23,12 @@ def units(count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["int8", "bf16", "fp16-weights", "tensorrt-fp16", "tensorrt-int8"])
+@pytest.mark.parametrize("kind", ["int8", "bf16", "fp16-weights"])
+def test_the_budget_of_a_sample_asks_less_of_each_variant_that_it_makes(kind: str) -> None:
+    sample, whole = read_budget(kind, BUDGET.with_name("budget-sample.toml")), read_budget(kind)
+    assert 0.9 <= sample.mean_cosine <= whole.mean_cosine and sample.drop_mean >= whole.drop_mean
+
+
 def test_every_kind_has_a_budget(kind: str) -> None:
     budget = read_budget(kind)
     assert 0.9 < budget.p1_cosine <= budget.mean_cosine <= 1

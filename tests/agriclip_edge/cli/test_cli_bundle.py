@@ -33,7 +33,7 @@ def test_info(cli: Cli, tiny_bundle: Path) -> None:
 
 def test_info_of_the_shipped_bundle(cli: Cli, default_bundle: Path) -> None:
     facts = cli("info", "--bundle", default_bundle, "--json").json
-    assert facts["embedding_dim"] == 640
+    assert facts["embedding_dim"] == 768
     assert len(facts["packs"]) == 39
 
 
