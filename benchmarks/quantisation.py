@@ -133,7 +133,7 @@ def measure(checkpoint: Path, data: Path, step: Step, config: QuantisationConfig
         for count in (config.per_class // 2, config.per_class, 2 * config.per_class)
     )
     study = Study(exact, some, few, many)
-    dim = int(tower.head.out_features)
+    dim = tower.width
     reference = open_encoder(exact, "onnxruntime", "fp32", size, dim)
     expected = embed(reference, judged)
     rows: list[tuple[Cell, ...]] = []
