@@ -1,6 +1,6 @@
 """The few-shot protocol, its record, and the baselines, on the synthetic scene."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +164,15 @@ def test_a_scene_of_one_modality_has_no_rows_of_lidar() -> None:
     (lidar,) = [method for method in baselines() if method.name == "SVM, lidar"]
     with pytest.raises(UsageError, match="needs a second"):
         judge(alone, [lidar], "stored", (1,), (0,), silent)
+
+
+def test_rows_have_the_scenes_own_names_of_its_modalities() -> None:
+    first, second = SCENE.scene.modalities
+    radar = replace(SCENE, scene=replace(SCENE.scene, modalities=(first, replace(second, name="radar"))))
+    named = {method.name: method for method in baselines(radar)}
+    assert "nearest mean, PCA+7×7+radar" in named and not any("lidar" in name for name in named)
+    (same,) = [method for method in baselines(SCENE) if method.name == "SVM, spectra+lidar"]
+    assert named["SVM, spectra+radar"].settings == same.settings
 
 
 def test_components_are_those_of_scikit_learn() -> None:

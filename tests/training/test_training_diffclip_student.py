@@ -31,6 +31,7 @@ from training.diffclip.splits import few_shot
 from training.diffclip.student import (
     StudentConfig,
     StudentRun,
+    cut,
     distil,
     embed_pixels,
     load_student,
@@ -38,6 +39,7 @@ from training.diffclip.student import (
     write_student,
 )
 from training.diffclip.synthetic import synthetic_scene
+from training.diffclip.windows import Windows
 from training.progress import StatusLine
 
 
@@ -96,6 +98,31 @@ def test_a_student_says_what_the_teacher_says(run: StudentRun, teacher: Classifi
     assert run.figures.agreement_held_out is not None and run.figures.agreement_held_out > 0.85
     assert set(run.figures.agreement_missing) == {"hyperspectral", "lidar"}
     assert run.student.receptive_field == teacher.side == 5
+
+
+def test_what_components_say_is_not_learnt(run: StudentRun, teacher: Classifier, scene: LabelledScene) -> None:
+    """The teacher's own numbers, at borders, beside holes and where a modality is missing from the window."""
+    rows = slice(20, 40)
+    tile = np.zeros((20, 20), np.int32)
+    holes = np.random.default_rng(0).random((20, 20)) < 0.8
+    holes[4:14, 9:] = False
+    cutters, parts, masks = {}, [], []
+    for sensor, mask in zip(scene.scene.modalities, (holes[::-1], holes)):
+        values = np.where(mask[..., None], sensor.values[rows], np.float32(0))
+        cutters[sensor.name] = Windows(values, mask, tile, teacher.side)
+        tensor = torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
+        parts.append(run.student.components[sensor.name](tensor))
+        masks.append(torch.from_numpy(mask[None, None].astype(np.float32)))
+    margin = (teacher.side // 2,) * 4
+    joined = torch.nn.functional.pad(run.student.joined(parts, masks), margin, mode="reflect")
+    known, gate = (part[0].flatten(1).T for part in run.student.known(joined))
+    wanted = teacher.blend(*cut(cutters, np.argwhere(tile == 0)))
+    own = (run.student.learnt == 0).all(dim=1)
+    assert 0 < own.sum() < len(own)
+    torch.testing.assert_close(known[:, own], wanted[:, own], rtol=1e-4, atol=1e-4)
+    assert (known[:, ~own] == 0).all()
+    silent = (gate == 0) & ~own  # tokens of a modality that is not in the window
+    assert silent.any() and (wanted[silent] == 0).all()
 
 
 def test_a_student_knows_nothing_of_labels(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -29,8 +29,9 @@ _C, _TREES = 100.0, 100  # fixed beforehand, never tuned
 _CLIP = 10.0  # standard deviations
 _FLOOR = 1e-6  # of a standard deviation of the shots, in the block's unit
 _MOST_PIXELS = 50_000  # that the components are fitted on
+_OTHERS = "lidar"  # stands for every modality but the first
 
-# Rows of the table: a name, and the blocks that lie side by side. "lidar" is every modality but the first.
+# Rows of the table: a name, and the blocks that lie side by side.
 FEATURES: dict[str, tuple[Block, ...]] = {
     "spectra": ("spectra",),
     "lidar": ("lidar",),
@@ -48,15 +49,17 @@ class Baseline:
     Args:
         classifier: SVM (RBF, C = 100, gamma = 1 / (D var)), random forest (100 trees) or nearest class mean.
         features: a key of `FEATURES`.
+        others: what the scene's modalities after the first are called in the table.
     """
 
     classifier: Classifier
     features: str
+    others: str = field(default=_OTHERS, repr=False)  # a name changes no number
 
     @property
     def name(self) -> str:
         """Of its row in the table."""
-        return f"{self.classifier}, {self.features}"
+        return f"{self.classifier}, {self.features.replace(_OTHERS, self.others)}"
 
     @property
     def settings(self) -> str:
@@ -117,13 +120,14 @@ def own_channels(scene: LabelledScene) -> Features:
 
 
 def baselines(scene: LabelledScene | None = None) -> list[Method]:
-    """All of them, or those that a scene has the modalities for."""
+    """All of them, or those that a scene has the modalities for, by its own names of them."""
     alone = scene is not None and len(scene.scene.modalities) < 2
+    others = _OTHERS if scene is None or alone else "+".join(m.name for m in scene.scene.modalities[1:])
     return [
-        Baseline(classifier, features)
+        Baseline(classifier, features, others)
         for features, blocks in FEATURES.items()
         for classifier in CLASSIFIERS
-        if not (alone and any(block.startswith("lidar") for block in blocks))
+        if not (alone and any(block.startswith(_OTHERS) for block in blocks))
     ]
 
 

@@ -39,11 +39,20 @@ class Space(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Unit vectors float32 (N, Q) of features float32 (N, F); a modality of zeros is one that is missing."""
+        return unit(self.blend(features))
+
+    def blend(self, features: Tensor) -> Tensor:
+        """The sum of the maps float32 (N, Q - 2), which `unit` makes unit vectors of."""
         total = torch.zeros(())
         for transform, own in zip(self.maps.values(), features.split(list(self.widths.values()), dim=1)):
             total = total + transform(own) * (own != 0).any(dim=1, keepdim=True)
-        constant = total.new_full((len(total), 1), _CONSTANT)
-        return torch.cat([_REST * nn.functional.normalize(total, dim=1), constant, torch.zeros_like(constant)], dim=1)
+        return total
+
+
+def unit(total: Tensor) -> Tensor:
+    """Unit vectors (N, Q, ...) of sums of a space's maps (N, Q - 2, ...): their direction, the constant and 0."""
+    scale = _REST / total.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.cat([total * scale, torch.full_like(scale, _CONSTANT), torch.zeros_like(scale)], dim=1)
 
 
 @torch.no_grad()
@@ -145,7 +154,12 @@ class Classifier(nn.Module):
     @torch.inference_mode()
     def embed(self, windows: Mapping[str, Tensor], valid: Mapping[str, Tensor] | None = None) -> Tensor:
         """Unit vectors float32 (N, Q) of windows of raw values (N, C, S, S); see `Encoder.forward`."""
-        return self.space(self.encoder(windows, valid))
+        return unit(self.blend(windows, valid))
+
+    @torch.inference_mode()
+    def blend(self, windows: Mapping[str, Tensor], valid: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What `embed` makes unit vectors of, float32 (N, Q - 2)."""
+        return self.space.blend(self.encoder(windows, valid))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .spectrum import Components
 _SINUSOIDS = 64  # of a diffusion step, before they are mixed
 _LONGEST = 10_000.0  # wavelength of the slowest sinusoid (Vaswani et al. 2017)
 _TOKENS = 3  # in a modality's feature: class token, centre pixel, mean of the window
-_MIDDLE = 2  # pixels to each side of the centre over which components are averaged: about a crown or a row of crop
+MIDDLE = 2  # pixels to each side of the centre over which components are averaged: about a crown or a row of crop
 
 
 class Block(nn.Module):
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList([Block(width, config.heads) for _ in range(config.depth)])
         self.norm = nn.LayerNorm(width)
         self.register_buffer("positions", places_on_grid(config.window, width), persistent=False)
-        away = (torch.arange(config.window) - config.window // 2).abs() <= _MIDDLE
+        away = (torch.arange(config.window) - config.window // 2).abs() <= MIDDLE
         self.register_buffer("middle", (away[:, None] & away).flatten().float(), persistent=False)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,9 @@ from agriclip_edge.scene.scene import Modality, Scene
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..dino.hashing import tensors_sha256
+from .binding import EXTRA, unit
 from .labelled import LabelledScene
+from .network import MIDDLE
 from .spectrum import Components, fit_components, levelled, levels
 from .windows import Pixels, Windows
 
@@ -32,6 +34,10 @@ _CLASS_VECTORS = "class_vectors"
 _TEXT_MAP = ("text_map.weight", "text_map.bias")
 _TEACHER_BATCH = 512  # windows
 _ROUNDS = 5  # timed turns of teacher and student
+_PASSES = 32  # of the student a turn, so that it is at work about as long: a machine's other work falls on both
+_FIRST_STEPS = 16  # batches that the last layer is solved on before the first step
+_LAST = 0.02  # of the rate for the last layer, which begins where ridge regression has it
+_RIDGE = 1e-6  # of the mean square of what it is solved from
 _DOUBTED = 0.05  # share of the scene's own pixels that are called none of its classes for a doubtful answer
 _UNKNOWN = 0.01  # and for lying far from all of them
 
@@ -73,13 +79,20 @@ class Teacher(Protocol):
 
     @property
     def encoder(self) -> Any:
-        """Holds the recipe, ``config``, and what the channels of each modality become first, ``components`` by name."""
+        """Holds the recipe, ``config``, and by name ``components``, of channels, and ``stems``, of components."""
+
+    @property
+    def space(self) -> Any:
+        """Holds ``maps`` by name: linear, from tokens and components of a modality to its part of an embedding."""
 
     def prepare(self, scene: Scene) -> Scene:
         """A scene as the windows are cut from."""
 
     def embed(self, windows: Mapping[str, Tensor], valid: Mapping[str, Tensor] | None = None) -> Tensor:
         """Unit vectors (N, D) of windows (N, C, S, S)."""
+
+    def blend(self, windows: Mapping[str, Tensor], valid: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What `unit` makes the same unit vectors of, (N, D - 2)."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,9 @@ class StudentConfig:
     width: int = 64
     expansion: int = 2  # of a block's inner channels
     crop: int = 24  # pixels of a tile a step, at most
-    batch: int = 16  # crops a step
-    steps: int = 3000
-    rate: float = 3e-3  # AdamW, top of the one-cycle schedule
+    batch: int = 8  # crops a step
+    steps: int = 2000
+    rate: float = 3e-4  # AdamW, top of the one-cycle schedule
     weight_decay: float = 1e-4
     missing: float = 0.2  # share of the crops that lack a modality
     held_out: float = 0.1  # share of the pixels' places that agreement is also judged on, and that teach nothing
@@ -122,13 +135,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
-        self.spatial = nn.Sequential(nn.Conv2d(width, width, 3, groups=width, bias=False), nn.BatchNorm2d(width))
+        self.spatial = nn.Conv2d(width, width, 3, groups=width)
         self.mix = nn.Sequential(
-            nn.Conv2d(width, expansion * width, 1, bias=False),
-            nn.BatchNorm2d(expansion * width),
-            nn.ReLU(),
-            nn.Conv2d(expansion * width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.Conv2d(width, expansion * width, 1), nn.ReLU(), nn.Conv2d(expansion * width, width, 1)
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -136,37 +145,76 @@ class Block(nn.Module):
         return features[:, :, 1:-1, 1:-1] + self.mix(self.spatial(features))
 
 
+class Entrance(nn.Module):
+    """Each modality's components through a pointwise net like the teacher's stem, then all of them together."""
+
+    def __init__(self, counts: Mapping[str, int], stem: int, width: int) -> None:
+        """Build it, with random weights.
+
+        Args:
+            counts: of the components of each modality.
+            stem: width of the teacher's tokens.
+            width: of the student.
+        """
+        super().__init__()
+        self.counts = list(counts.values())
+        self.stems = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Conv2d(count, stem, 1), nn.GELU(), nn.Conv2d(stem, stem, 1))
+                for name, count in counts.items()
+            }
+        )
+        self.mix = nn.Conv2d(len(counts) * (stem + 1), width, 1)
+
+    def forward(self, joined: Tensor) -> Tensor:
+        """Features (N, width, H, W) of components and masks as `Student.joined` has them."""
+        told = []
+        for stem, own in zip(self.stems.values(), joined.split([count + 1 for count in self.counts], dim=1)):
+            mask = own[:, -1:]
+            told += [stem(own[:, :-1]) * mask, mask]
+        return self.mix(torch.cat(told, dim=1))
+
+
 class Student(nn.Module):
     """Raw channels and masks of whole tiles in, a unit vector a pixel out.
 
-    Each modality's components, the teacher's own, are mixed pixel by pixel; as many 3×3 convolutions follow as make
-    the receptive field the teacher's window. Beyond a tile it sees the tile mirrored, as the teacher does.
+    What the teacher's embedding holds of components, their mean about the pixel, is computed as the teacher does. What
+    it holds of tokens is learnt: each modality's components, the teacher's own, pass pointwise nets, and as many 3×3
+    convolutions follow as make the receptive field the teacher's window. Beyond a tile it sees the tile mirrored, as
+    the teacher does.
     """
 
-    def __init__(self, components: Mapping[str, Components], side: int, dim: int, config: StudentConfig) -> None:
+    learnt: Tensor
+    near: Tensor
+    about: Tensor
+    window: Tensor
+
+    def __init__(
+        self, components: Mapping[str, Components], side: int, dim: int, stem: int, config: StudentConfig
+    ) -> None:
         """Build it, with random weights.
 
         Args:
             components: of the teacher, by modality in its order.
             side: of the teacher's windows, pixels, odd.
             dim: D of the embeddings.
+            stem: width of the teacher's tokens.
             config: the recipe.
         """
         super().__init__()
         self.config = config
-        self.dim = dim
+        self.dim, self.stem = dim, stem
         self.components = nn.ModuleDict(dict(components)).requires_grad_(False)
-        channels = sum(part.count + 1 for part in components.values())
-        width = config.width
-        self.enter = nn.Sequential(
-            nn.Conv2d(channels, config.expansion * width, 1, bias=False),
-            nn.BatchNorm2d(config.expansion * width),
-            nn.ReLU(),
-            nn.Conv2d(config.expansion * width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-        )
+        counts = {name: part.count for name, part in components.items()}
+        channels, width, inner = sum(counts.values()) + len(counts), config.width, dim - EXTRA
+        self.enter = Entrance(counts, stem, width)
         self.blocks = nn.Sequential(*[Block(width, config.expansion) for _ in range(side // 2)])
-        self.leave = nn.Sequential(nn.ReLU(), nn.Conv2d(width, dim, 1))
+        self.leave = nn.Conv2d(3 * width, inner, 1)
+        self.register_buffer("near", torch.zeros(inner, channels))  # of means about a pixel, and of what is there
+        self.register_buffer("learnt", torch.ones(inner, len(counts)))  # which values are learnt, by modality
+        middle = min(side, 2 * MIDDLE + 1)
+        self.register_buffer("about", torch.ones(channels, 1, middle, middle) / middle**2, persistent=False)
+        self.register_buffer("window", torch.ones(width, 1, side, side) / side**2, persistent=False)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -183,19 +231,45 @@ class Student(nn.Module):
 
         Values are in the modality's unit; the mask is 1 where there is data and 0 where there is none.
         """
-        names = self.modalities
-        parts = [self.components[name](values) for name, values in zip(names, inputs[::2])]
-        features = self.enter(self.joined(parts, inputs[1::2]))
-        margin = len(self.blocks)
-        return self.trunk(nn.functional.pad(features, (margin,) * 4, mode="reflect") if margin else features)
+        parts = [self.components[name](values) for name, values in zip(self.modalities, inputs[::2])]
+        joined = self.joined(parts, inputs[1::2])
+        margins = (len(self.blocks),) * 4
+        return self.trunk(*(nn.functional.pad(each, margins, mode="reflect") for each in (self.enter(joined), joined)))
 
     def joined(self, parts: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
         """Components and masks as channels of one map; components are 0 where there is no data."""
         return torch.cat([piece for part, mask in zip(parts, masks) for piece in (part * mask, mask)], dim=1)
 
-    def trunk(self, features: Tensor) -> Tensor:
-        """What follows the pixel-wise entrance, on a map that is as much larger as the blocks take off."""
-        return nn.functional.normalize(self.leave(self.blocks(features)), dim=1)
+    def trunk(self, features: Tensor, joined: Tensor) -> Tensor:
+        """Unit vectors of a map's middle from what entered of it; both are larger than it by as much as is seen."""
+        known, gate = self.known(joined)
+        return unit(known + gate * self.leave(self.seen(features)))
+
+    def seen(self, features: Tensor) -> Tensor:
+        """What the last layer sees of features (N, width, H, W): them, their mean over a window, the blocks' own."""
+        margin, width = len(self.blocks), self.config.width
+        centre = features[:, :, margin:-margin, margin:-margin] if margin else features
+        mean = nn.functional.conv2d(features, self.window, groups=width)
+        return torch.cat([centre, mean, nn.functional.relu(self.blocks(features))], dim=1)
+
+    def known(self, joined: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the embedding is not learnt, and by what the learnt part is multiplied, both (N, D - 2, H, W).
+
+        A modality says nothing where it has no data in the window.
+        """
+        counts = [count + 1 for count in self.enter.counts]
+        margin = len(self.blocks) - self.about.shape[-1] // 2
+        inside = joined[:, :, margin:-margin, margin:-margin] if margin else joined
+        means = nn.functional.conv2d(inside, self.about, groups=len(self.about)).split(counts, dim=1)
+        told, there = [], []
+        for mean, own in zip(means, joined.split(counts, dim=1)):
+            there.append(nn.functional.max_pool2d(own[:, -1:], self.receptive_field, stride=1))
+            told += [mean[:, :-1] / mean[:, -1:].clamp(min=1e-6), there[-1]]
+        convolve = nn.functional.conv2d
+        return (
+            convolve(torch.cat(told, dim=1), self.near[:, :, None, None]),
+            convolve(torch.cat(there, dim=1), self.learnt[:, :, None, None]),
+        )
 
 
 @dataclass(frozen=True)
@@ -334,9 +408,10 @@ def distil(
             "unit": modality.unit,
             "wavelengths": None if waves is None else [float(wave) for wave in waves],
         }
-    student = Student(parts, teacher.side, int(teacher.class_vectors.shape[1]), config)
-    tiles = _tiles(student, own, pixels)
     vectors = teacher.class_vectors.detach().float()
+    student = Student(parts, teacher.side, int(vectors.shape[1]), teacher.encoder.config.width, config)
+    _inherit(student, teacher)
+    tiles = _tiles(student, own, pixels)
     _fit(student, tiles, targets, ~held_out, vectors, teacher.temperature, step)
     student.eval()
     figures = _compare(student, teacher, scene, own, tiles, targets, held_out, vectors)
@@ -416,9 +491,10 @@ def _ask(
     path: Path,
     step: Callable[[float, float, str], None],
 ) -> list[Tensor]:
-    """The teacher's embeddings float16 (n, D) of pixels, once for each set of missing modalities."""
+    """What the teacher's embeddings of pixels are made of, float16 (n, D - 2), for each set of missing modalities."""
     names = tuple(teacher.modalities)
-    probe = embed_pixels(teacher, scene, pixels[:: max(1, len(pixels) // 16)], names)  # another teacher says otherwise
+    ask = teacher.blend
+    probe = _of_pixels(ask, teacher, scene, pixels[:: max(1, len(pixels) // 16)], names)  # another says otherwise
     identity = tensors_sha256({"pixels": torch.from_numpy(pixels), "probe": probe})
     known: dict[str, Tensor] = {}
     if path.exists():
@@ -433,7 +509,7 @@ def _ask(
             def tell(done: int, before: int = number * len(pixels)) -> None:
                 step(before + done, len(missing) * len(pixels), "the teacher's map")
 
-            known[key] = embed_pixels(teacher, scene, pixels, given, tell).half()
+            known[key] = _of_pixels(ask, teacher, scene, pixels, given, tell).half()
             write_checkpoint(path, known, {"identity": identity})
         found.append(known[key])
     return found
@@ -447,6 +523,17 @@ def embed_pixels(
     step: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """The per-pixel classifier's unit vectors float32 (n, D) of n pixels, from some of its modalities."""
+    return _of_pixels(teacher.embed, teacher, scene, pixels, given, step)
+
+
+def _of_pixels(
+    ask: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor],
+    teacher: Teacher,
+    scene: LabelledScene,
+    pixels: Pixels,
+    given: Sequence[str],
+    step: Callable[[int], None] = lambda done: None,
+) -> Tensor:
     cutters = {
         m.name: Windows(m.values, m.valid, scene.scene.tile, teacher.side)
         for m in scene.scene.modalities
@@ -456,7 +543,7 @@ def embed_pixels(
     with torch.inference_mode():
         for start in range(0, len(pixels), _TEACHER_BATCH):
             some = pixels[start : start + _TEACHER_BATCH]
-            rows.append(teacher.embed(*cut(cutters, some)))
+            rows.append(ask(*cut(cutters, some)))
             step(start + len(some))
     return torch.cat(rows)
 
@@ -497,27 +584,48 @@ def _tiles(student: Student, scene: LabelledScene, pixels: Pixels) -> list[_Tile
     return tiles
 
 
-def _fit(
-    student: Student,
-    tiles: Sequence[_Tile],
-    targets: Sequence[Tensor],
-    teach: npt.NDArray[np.bool_],
-    vectors: Tensor,
-    temperature: float,
-    step: Callable[[float, float, str], None],
-) -> None:
-    """Distil: embeddings by their cosine, and classes by the divergence of probabilities (Hinton et al. 2015)."""
+@torch.no_grad()
+def _inherit(student: Student, teacher: Teacher) -> None:
+    """Give the student what is the teacher's own: stems, and the components' part of an embedding.
+
+    A camera's bands have neither: all of its part of an embedding is learnt.
+    """
+    start = 0
+    for number, (name, known) in enumerate(zip(student.modalities, teacher.modalities)):
+        linear, count = teacher.space.maps[known], student.enter.counts[number]
+        tokens = linear.in_features - teacher.encoder.components[known].count
+        exact = (linear.weight[:, tokens:] != 0).any(dim=1) & (name == known)
+        student.learnt[:, number] = (linear.weight != 0).any(dim=1) & ~exact
+        if name == known:
+            student.near[:, start : start + count] = linear.weight[:, tokens:] * exact[:, None]
+            student.near[:, start + count] = linear.bias * exact
+            for layer in (0, 2):
+                own, other = student.enter.stems[name][layer], teacher.encoder.stems[name][layer]
+                own.weight.copy_(other.weight[:, :, None, None])
+                own.bias.copy_(other.bias)
+        start += count + 1
+
+
+@dataclass
+class _Batch:
+    """Crops of a step, and what the teacher makes of those of their pixels that teach."""
+
+    joined: Tensor  # (B, channels, H + 2 margin, W + 2 margin)
+    use: Tensor  # bool (B, H, W)
+    wanted: Tensor  # (n, D - 2)
+
+
+def _batches(
+    student: Student, tiles: Sequence[_Tile], targets: Sequence[Tensor], teach: npt.NDArray[np.bool_]
+) -> Iterator[_Batch]:
+    """Crops by chance, without end; of some a modality is missing."""
     config, margin = student.config, student.receptive_field // 2
     generator = np.random.default_rng(config.seed + 1)
     useful = [tile for tile in tiles if (tile.rows >= 0).any() and teach[tile.rows[tile.rows >= 0]].any()]
     side = min([config.crop, *(min(tile.rows.shape) for tile in useful)])
     areas = np.array([tile.rows.size for tile in useful], np.float64)
     names, said = student.modalities, torch.stack(list(targets))
-    weights = [p for p in student.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=config.rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, config.steps, pct_start=0.1)
-    student.train()
-    for number in range(config.steps):
+    while True:
         # Crops of one step lack different modalities: whole steps would each have statistics (batch norm) of their own.
         absent = generator.integers(len(names), size=config.batch)
         absent[generator.random(config.batch) >= (config.missing if len(names) > 1 else 0)] = -1
@@ -539,10 +647,79 @@ def _fit(
         use &= left_over[:, margin : margin + side, margin : margin + side].numpy() > 0  # teaches nothing
         if not use.any():
             continue
-        joined = student.joined([torch.stack(part) for part in parts], [torch.stack(mask) for mask in masks])
-        found = student.trunk(student.enter(joined)).permute(0, 2, 3, 1)[torch.from_numpy(use)]
         which = np.broadcast_to(absent[:, None, None] + 1, known.shape)[use]
+        joined = student.joined([torch.stack(part) for part in parts], [torch.stack(mask) for mask in masks])
         wanted = said[torch.from_numpy(which), torch.from_numpy(known[use])].float()
+        yield _Batch(joined, torch.from_numpy(use), wanted)
+
+
+@torch.no_grad()
+def _standardise(student: Student, batch: _Batch) -> None:
+    """Scale random convolutions so that each of their channels has mean 0 and spread 1 (Krähenbühl et al. 2016).
+
+    The tiles of a step are few and unlike the scene: normalising by their statistics would be noise.
+    """
+
+    def scale(layer: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        assert layer.bias is not None
+        spread, mean = torch.std_mean(output, dim=(0, 2, 3))
+        spread = spread.clamp(min=1e-3)
+        layer.weight /= spread[:, None, None, None]
+        layer.bias.copy_((layer.bias - mean) / spread)
+        return (output - mean[:, None, None]) / spread[:, None, None]
+
+    layers = [student.enter.mix, *(layer for layer in student.blocks.modules() if isinstance(layer, nn.Conv2d))]
+    hooks = [layer.register_forward_hook(scale) for layer in layers]
+    student.blocks(student.enter(batch.joined))
+    for hook in hooks:
+        hook.remove()
+
+
+@torch.no_grad()
+def _solve(student: Student, batches: Sequence[_Batch]) -> None:
+    """The last layer by ridge regression, from all before it as it stands."""
+    size = student.leave.in_channels + 1
+    squares = torch.zeros(len(student.modalities), size, size, dtype=torch.float64)
+    products = torch.zeros(size, student.dim - EXTRA, dtype=torch.float64)
+    for batch in batches:
+        seen = student.seen(student.enter(batch.joined)).permute(0, 2, 3, 1)[batch.use].double()
+        seen = torch.cat([seen, torch.ones(len(seen), 1)], dim=1)
+        known, gate = (part.permute(0, 2, 3, 1)[batch.use] for part in student.known(batch.joined))
+        products += seen.T @ ((batch.wanted - known) * gate).double()
+        for number in range(len(squares)):
+            there = (gate * student.learnt[:, number]).any(dim=1)
+            squares[number] += seen[there].T @ seen[there]
+    for number, square in enumerate(squares):
+        rows = student.learnt[:, number] > 0
+        ridge = _RIDGE * square.diagonal().mean().clamp(min=_RIDGE) * torch.eye(size)
+        solved = torch.linalg.solve(square + ridge, products[:, rows]).float()
+        student.leave.weight[rows] = solved[:-1].T[:, :, None, None]
+        student.leave.bias[rows] = solved[-1]
+
+
+def _fit(
+    student: Student,
+    tiles: Sequence[_Tile],
+    targets: Sequence[Tensor],
+    teach: npt.NDArray[np.bool_],
+    vectors: Tensor,
+    temperature: float,
+    step: Callable[[float, float, str], None],
+) -> None:
+    """Distil: embeddings by their cosine, and classes by the divergence of probabilities (Hinton et al. 2015)."""
+    config = student.config
+    batches = _batches(student, tiles, targets, teach)
+    _standardise(student, next(batches))
+    _solve(student, [next(batches) for _ in range(_FIRST_STEPS)])
+    last = list(student.leave.parameters())
+    before = [p for part in (student.enter, student.blocks) for p in part.parameters()]
+    rates = [config.rate, _LAST * config.rate]
+    groups = [{"params": part, "lr": rate} for part, rate in zip((before, last), rates)]
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, config.steps, pct_start=0.1)
+    for number, batch in zip(range(config.steps), batches):
+        found = student.trunk(student.enter(batch.joined), batch.joined).permute(0, 2, 3, 1)[batch.use]
+        wanted = unit(batch.wanted)
         logits = (wanted @ vectors.T / temperature).log_softmax(dim=1)
         own = (found @ vectors.T / temperature).log_softmax(dim=1)
         classes = nn.functional.kl_div(own, logits, log_target=True, reduction="batchmean")
@@ -575,7 +752,7 @@ def _compare(
             for tile in tiles:
                 masks = [mask * float(kind != absent) for kind, mask in enumerate(tile.masks)]
                 joined = student.joined([part[None] for part in tile.parts], [mask[None] for mask in masks])
-                found = student.trunk(student.enter(joined))[0].permute(1, 2, 0)
+                found = student.trunk(student.enter(joined), joined)[0].permute(1, 2, 0)
                 margin = student.receptive_field // 2
                 there = torch.stack(masks).amax(dim=0)[0].numpy()
                 height, width = tile.rows.shape
@@ -586,7 +763,7 @@ def _compare(
                 if absent < 0:
                     nearest[rows] = cosines.amax(dim=1).numpy()
                     confidence[rows] = (cosines / teacher.temperature).softmax(dim=1).amax(dim=1).numpy()
-                wanted = (targets[absent + 1][torch.from_numpy(rows)].float() @ vectors.T).argmax(dim=1)
+                wanted = (unit(targets[absent + 1][torch.from_numpy(rows)].float()) @ vectors.T).argmax(dim=1)
                 same[rows], judged[rows] = (best == wanted).numpy(), True
         agreements.append(float(same[judged].mean()))
         if absent < 0:
@@ -625,9 +802,10 @@ def _speed_up(student: Student, teacher: Teacher, scene: LabelledScene, own: Lab
             for start in range(0, len(pixels), _TEACHER_BATCH):
                 teacher.embed(*cut(cutters, pixels[start : start + _TEACHER_BATCH]))
             middle = time.perf_counter()
-            student(*inputs)
+            for _ in range(_PASSES):
+                student(*inputs)
             end = time.perf_counter()
-            area = inputs[0].shape[-2] * inputs[0].shape[-1]
+            area = _PASSES * inputs[0].shape[-2] * inputs[0].shape[-1]
             ratios.append((middle - begin) / len(pixels) / ((end - middle) / area))
     return float(np.median(ratios[1:]))  # the first warms up
 
@@ -641,6 +819,7 @@ def write_student(run: StudentRun, folder: Path) -> None:
         "config": asdict(run.student.config),
         "side": run.student.receptive_field,
         "dim": run.student.dim,
+        "stem": run.student.stem,
         "modalities": [{"name": name, **facts, **parts[name]} for name, facts in run.modalities.items()],
         "classes": list(run.classes),
         "temperature": run.temperature,
@@ -672,7 +851,8 @@ def load_student(folder: Path) -> StudentRun:
             name: Components(entry["channels"], entry["components"], normalise=entry["normalise"])
             for name, entry in sensors.items()
         }
-        student = Student(components, facts["side"], facts["dim"], StudentConfig(**facts["config"]))
+        config = StudentConfig(**facts["config"])
+        student = Student(components, facts["side"], facts["dim"], facts["stem"], config)
         student.load_state_dict(tensors)
         return StudentRun(
             student.eval(),
