@@ -242,13 +242,16 @@ def facts(
 @app.command()
 def fewshot(
     record: Annotated[list[Path], typer.Option(help="A record that `training diffclip fewshot` left; repeated.")],
+    student: Annotated[
+        list[Path] | None, typer.Option(help="Folder that `training diffclip student` wrote; repeated.")
+    ] = None,
     records: Records = RECORDS,
     quick: Quick = False,
 ) -> None:
     """Scenes by few labelled pixels, DiffCLIP beside simpler methods; `all` leaves it out."""
     from . import fewshot as figure
 
-    _measure("fewshot", lambda step: figure.measure(record), records, quick)
+    _measure("fewshot", lambda step: figure.measure(record, student or []), records, quick)
 
 
 @app.command()

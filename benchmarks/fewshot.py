@@ -1,4 +1,4 @@
-"""Few labels, many bands: methods beside each other on the same shots, from records of `training diffclip fewshot`."""
+"""Few labels, many bands: methods on the same shots, from records of `training diffclip fewshot`; students that map."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ from pathlib import Path
 
 from training.diffclip.protocol import APART
 from training.diffclip.record import Record, difference, mean, read_record
+from training.diffclip.student import load_student
 
 from .environment import versions
 from .record import Cell, Detail, Measurement
 
 _MEANS = (("scene", ""), ("split", ""), ("method", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
 _GAINS = (("scene", ""), ("split", ""), ("DiffCLIP over", ""), ("shots", "d"), ("OA", ""), ("AA", ""), ("kappa", ""))
+_STUDENTS = (
+    ("run", ""),
+    ("pixels", ",d"),
+    ("same class, %", ".2f"),
+    ("on places that taught nothing, %", ""),
+    ("with a sensor missing, %", ""),
+    ("times as fast", ".0f"),
+)
 _OURS = "DiffCLIP"
 
 
-def measure(paths: Sequence[Path]) -> Measurement:
+def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement:
     """One row a method and number of shots; gains where records of one protocol hold both sides.
 
     Args:
         paths: of records; methods of one scene and split may lie in several.
+        students: folders of `training diffclip student`, which holds each against its per-pixel transformer.
 
     Raises:
         UsageError: one is missing or broken.
@@ -43,8 +53,17 @@ def measure(paths: Sequence[Path]) -> Measurement:
         if ours is other:
             both = ours
         gain = difference(both, _OURS, name, k)
-        told = [f"{100 * a:+.1f} ± {100 * b:.1f}" for a, b in zip(gain.gain, gain.half_width)]
-        gains.append((ours.protocol.scene, _split(ours), name, k, *told))
+        figures = [f"{100 * a:+.1f} ± {100 * b:.1f}" for a, b in zip(gain.gain, gain.half_width)]
+        gains.append((ours.protocol.scene, _split(ours), name, k, *figures))
+    maps: list[tuple[Cell, ...]] = []
+    for folder in students:
+        seen = load_student(folder).figures
+        apart = "–" if seen.agreement_held_out is None else f"{100 * seen.agreement_held_out:.2f}"
+        lacking = ", ".join(f"{name} {100 * share:.2f}" for name, share in seen.agreement_missing.items()) or "–"
+        maps.append((folder.name, seen.pixels, 100 * seen.agreement, apart, lacking, seen.speed_up))
+        samples[f"{folder.name}-agreement_pct"] = [100 * seen.agreement]
+        samples[f"{folder.name}-speed_up"] = [seen.speed_up]
+    told = Detail("Convolutional students beside their per-pixel transformer", _STUDENTS, tuple(maps))
     tested = sorted({draw.tested for record in records for draw in record.draws})
     return Measurement(
         method="Overall accuracy, mean accuracy over classes and Cohen's kappa, ×100: mean and standard deviation over "
@@ -57,6 +76,7 @@ def measure(paths: Sequence[Path]) -> Measurement:
         details=(
             Detail("Few-shot classification of scenes", _MEANS, tuple(rows)),
             Detail("Gains on the same draws", _GAINS, tuple(gains)),
+            *((told,) if maps else ()),
         ),
     )
 

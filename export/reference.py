@@ -75,8 +75,13 @@ def make_reference(
     common = np.intersect1d(task[kept], held_out_task)
     groups = [held_out_task == number for number in common]
     # How much farther unseen photos lie is taken over all tasks: one task's few photos would be its own yardstick.
-    grown = np.mean([far[held_out_task == n].mean() / near[task == n].mean() for n in common])
-    typical = np.array([grown * near[task == number].mean() for number in of_centre], np.float32)
+    # Where each label has one photo, it is its own centre, and says nothing of how far photos lie.
+    measured = [n for n in np.unique(of_centre) if len(np.unique(label[task == n])) < (task == n).sum()]
+    grown = [far[held_out_task == n].mean() / near[task == n].mean() for n in common if n in measured]
+    factor = float(np.mean(grown)) if grown else 1.0
+    typical = np.array(
+        [factor * near[task == n].mean() if n in measured else far.mean() for n in of_centre], np.float32
+    )
     draft = Reference(
         centres=centres.astype(np.float32),
         typical=typical,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import fewshot
 from training.diffclip.record import Draw, FewShotProtocol, Record, Subject, write_record
+from training.diffclip.spectrum import Components
+from training.diffclip.student import Figures, Student, StudentConfig, StudentRun, write_student
 
 
 def record(name: str, overall: tuple[float, float, float], scene: str = "a", distance: int = 0) -> Record:
@@ -30,3 +33,18 @@ def test_methods_of_the_same_draws_are_compared_pair_by_pair(tmp_path: Path) -> 
     ((scene, split, over, shots, gain, *_),) = gains
     assert (scene, split, over, shots) == ("made", "stored", "SVM", 2) and gain.startswith("+13.3")
     assert found.samples["made-stored-DiffCLIP-2_oa_pct"] == pytest.approx([50, 60, 70])
+
+
+def test_students_say_how_they_compare_with_their_transformer(tmp_path: Path) -> None:
+    sensors = {"hyperspectral": {"channels": 4, "unit": "reflectance", "wavelengths": [400.0, 500.0, 600.0, 700.0]}}
+    student = Student({"hyperspectral": Components(4, 3, normalise=False)}, 3, 8, 4, StudentConfig.tiny())
+    figures = Figures(0.9812, 0.97, {"lidar": 0.96}, 123.4, 34000, 0.5, 0.6)
+    run = StudentRun(student, ("oak", "pine"), np.eye(2, 8, dtype=np.float32), 0.1, sensors, 1.0, figures)
+    write_student(run, tmp_path / "field-student")
+    paths = [write_record(record("DiffCLIP", (0.5, 0.6, 0.7)), tmp_path / "ours")]
+    assert len(fewshot.measure(paths).details) == 2
+    found = fewshot.measure(paths, [tmp_path / "field-student"])
+    ((name, pixels, same, apart, missing, faster),) = found.details[-1].rows
+    assert (name, pixels, apart, missing, faster) == ("field-student", 34000, "97.00", "lidar 96.00", 123.4)
+    assert same == pytest.approx(98.12)
+    assert found.samples["field-student-agreement_pct"] == pytest.approx([98.12])

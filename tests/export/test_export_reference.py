@@ -34,6 +34,20 @@ def test_statistics_know_held_out_photos_and_no_others() -> None:
     assert all(compare(reference, other[other_task == n][:64], [""] * 64).state == "left" for n in range(TASKS))
 
 
+def test_labels_of_one_photo_are_no_yardstick() -> None:
+    train, label, task = photos(20, 0)
+    held_out, _, held_out_task = photos(10, 1)
+    words = np.eye(DIM, dtype=np.float32)[: TASKS * LABELS]
+    whole = make_reference(train, label, task, held_out, held_out_task, words)
+    some = (task > 1) | (np.arange(len(task)) % 20 == 0)  # the first two tasks have one photo of each label
+    for kept in (some, np.arange(len(task)) % 20 == 0):
+        found = make_reference(train[kept], label[kept], task[kept], held_out, held_out_task, words)
+        typical = Reference.from_bytes(found.to_bytes(), DIM, "x").typical
+        assert np.isfinite(typical).all() and (typical > 0).all()
+    found = make_reference(train[some], label[some], task[some], held_out, held_out_task, words)
+    assert np.allclose(found.typical[2 * LABELS :], whole.typical[2 * LABELS :], rtol=0.25)
+
+
 def test_many_labels_stay_within_the_size() -> None:
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(3000, 384)).astype(np.float32)
