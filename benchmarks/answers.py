@@ -113,7 +113,9 @@ def measure(data: Path, bundle: Path | None, step: Step, config: AnswersConfig =
     return Measurement(
         method="Each val photo chooses among its task's labels. Temperature, threshold and least cosine of a pack are "
         "fitted on four fifths of its photos and judged on the fifth, as they ship fitted on all. Calibration error: "
-        "bins of equal mass; by chance: the same for probabilities that are exactly right. AUROC: the nearest label's "
+        "bins of equal mass; by chance: the same for probabilities that are exactly right; unbiased: the root of the "
+        "squared error's mean over packs, less what chance adds to it (Kumar et al. 2019); pooled: all packs in one. "
+        "AUROC: the nearest label's "
         "cosine, the pack's photos against those of the collection's other tasks. Typed labels take the bundle's "
         "temperature and least cosine; nothing is fitted on them: of alive-plus, which was trained on where the bundle "
         "says so, and of downstream, which never was. Label sets are some labels of one to three tasks of alive-mini, "
@@ -129,7 +131,12 @@ def measure(data: Path, bundle: Path | None, step: Step, config: AnswersConfig =
 def _figures(trust: Trust, what: str) -> list[tuple[str, float, str]]:
     named = {"calibration_error": "error", "chance_error": "chance_error", "auroc": "auroc", "selective": "selective"}
     means = [(name, trust.mean(figure), what) for name, figure in named.items()]
-    return [*means, ("pooled_calibration_error", calibration_error(trust.confidence, trust.right), what)]
+    pooled = calibration_error(trust.confidence, trust.right)
+    return [
+        *means,
+        ("unbiased_calibration_error", trust.unbiased_error, what),
+        ("pooled_calibration_error", pooled, what),
+    ]
 
 
 def _embed(classifier: Classifier, collection: Collection, split: str, step: Step) -> _Embedded:

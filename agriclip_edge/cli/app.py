@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from copy import copy
 from typing import Annotated
 
 import click
@@ -59,10 +60,21 @@ app.command("bench", epilog=bench.EXAMPLES)(bench.bench)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
-@lru_cache(maxsize=1)
-def _commands() -> click.Command:
-    """The commands as click has them; making them takes longer than running most of them."""
-    return typer.main.get_command(app)
+def _part(whole: typer.Typer, names: Sequence[str]) -> typer.Typer:
+    """The command that is named, alone in its groups; the whole group where it has none of this name.
+
+    What click needs of all commands takes longer to make than most of them take to run.
+    """
+    commands = [command for command in whole.registered_commands if command.name in names[:1]]
+    groups = [copy(group) for group in whole.registered_groups if group.name in names[:1]]
+    if not commands and not groups:
+        return whole
+    part = copy(whole)
+    part.registered_commands, part.registered_groups = commands, groups
+    for group in groups:
+        if group.typer_instance is not None:
+            group.typer_instance = _part(group.typer_instance, names[1:])
+    return part
 
 
 def run(arguments: list[str]) -> int:
@@ -77,7 +89,8 @@ def run(arguments: list[str]) -> int:
 
     def command() -> int:
         try:
-            result = _commands()(arguments, prog_name="agriclip-edge", standalone_mode=False)
+            known = typer.main.get_command(_part(app, arguments))
+            result = known(arguments, prog_name="agriclip-edge", standalone_mode=False)
         except click.exceptions.NoArgsIsHelpError as error:
             typer.echo(error.format_message())
             return WRONG_USE

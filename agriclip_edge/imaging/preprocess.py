@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .decode import RGB
-
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from .decode import RGB  # commands that see no photo do without Pillow
 
 PREPROCESSING_VERSION = 1
 _CUBIC_A = -0.5  # Catmull-Rom, the bicubic of Pillow and torchvision

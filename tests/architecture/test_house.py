@@ -47,6 +47,12 @@ def test_help_loads_no_numerics() -> None:
     assert not loaded & {"numpy", "PIL", "onnxruntime", "rich", "msgspec", "logging"}
 
 
+def test_listing_packs_loads_no_pillow() -> None:
+    loaded = modules_after("import agriclip_edge.cli.app as app; app.run(['packs', 'list'])")
+    assert "numpy" in loaded
+    assert not loaded & {"PIL", "onnxruntime"}
+
+
 def test_import_contracts_hold() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     run = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -31,6 +31,7 @@ def test_every_figure_is_there_and_possible(data: Path, tiny_bundle: Path) -> No
         assert all(0 <= value <= 1 for value in row[2:])
     assert packs.rows[0][5] == pytest.approx(6 / 7)  # the yellow banana that is red
     assert measured.samples["auroc_int8"][0] == packs.rows[-1][4]
+    assert 0 <= measured.samples["unbiased_calibration_error_int8"][0] <= 1
     assert sum(row[2] for row in tables[RELIABILITY].rows) == 10
     assert tables[RISK].rows[-1] == (1.0, pytest.approx(1 - packs.rows[0][5] * 0.7 - packs.rows[1][5] * 0.3))
     for kind in ("typed", "unseen"):

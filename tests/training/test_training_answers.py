@@ -23,6 +23,7 @@ from training.answers import (
     judge_typed,
     reliability,
     selective_accuracy,
+    squared_calibration_error,
 )
 from training.answers_picture import coverage_risk_picture, reliability_picture
 
@@ -54,6 +55,21 @@ def test_calibrated_photos_are_found_calibrated() -> None:
         assert one.rejected > 0.95
         assert 0.5 <= trust.fits[one.pack].threshold <= 0.9
     assert calibration_error(trust.confidence, trust.right) < 1.6 * chance_error(trust.confidence)
+
+
+def test_the_squared_error_is_free_of_chance() -> None:
+    """Over many packs of 40 photos: 0 where confidences are right, and the squared gap where they are not."""
+    generator = np.random.default_rng(0)
+    exact, sure, plain = [], [], []
+    for _ in range(2000):
+        confidence = generator.uniform(0.5, 0.9, 40)
+        right = generator.random(40) < confidence
+        exact.append(squared_calibration_error(confidence, right))
+        sure.append(squared_calibration_error(confidence + 0.1, right))
+        plain.append(calibration_error(confidence, right))
+    assert abs(np.mean(exact)) < 5e-4  # four standard errors
+    assert np.mean(sure) == pytest.approx(0.01, abs=1e-3)
+    assert np.mean(plain) > 0.1  # what the error without squares says of confidences that are right
 
 
 def test_no_photo_judges_a_fit_that_it_made() -> None:

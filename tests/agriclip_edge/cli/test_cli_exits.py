@@ -62,6 +62,17 @@ def test_wrong_command(arguments: list[str], cli: Cli) -> None:
     assert done.lines[0].endswith("--help)")
 
 
+def test_a_mistyped_command_is_told_its_neighbours(cli: Cli) -> None:
+    assert "Did you mean 'classify'" in cli("clasify").lines[0]
+    assert "Did you mean 'build'" in cli("packs", "biuld").lines[0]
+
+
+def test_one_command_after_another(cli: Cli) -> None:
+    """Whatever was asked for before, every command is there."""
+    for command in (["info"], ["packs", "list"], ["packs", "show", "field-cover"], ["info"]):
+        assert cli(*command).code == 0
+
+
 def test_exit_code_of_the_process(spawn: Cli, field: Path) -> None:
     assert spawn("classify", "missing.jpg").code == 1
     assert spawn("classify").code == 2
