@@ -33,8 +33,8 @@ from training.diffclip.student import (
     StudentRun,
     cut,
     distil,
-    embed_pixels,
     load_student,
+    of_pixels,
     through_camera,
     write_student,
 )
@@ -84,7 +84,7 @@ def classes_of(vectors: torch.Tensor, run: StudentRun) -> np.ndarray:
 def test_a_student_says_what_the_teacher_says(run: StudentRun, teacher: Classifier, scene: LabelledScene) -> None:
     """Held against the teacher anew, by windows on one side and whole tiles on the other."""
     pixels = np.argwhere(scene.carries)
-    wanted = classes_of(embed_pixels(teacher, scene, pixels, run.student.modalities), run)
+    wanted = classes_of(of_pixels(teacher.embed, teacher, scene, pixels, run.student.modalities), run)
     sensors = {m.name: m for m in scene.scene.modalities}
     found = np.zeros(scene.labels.shape, np.int64)
     for rows in (slice(start, start + 20) for start in range(0, 120, 20)):

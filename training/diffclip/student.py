@@ -494,7 +494,7 @@ def _ask(
     """What the teacher's embeddings of pixels are made of, float16 (n, D - 2), for each set of missing modalities."""
     names = tuple(teacher.modalities)
     ask = teacher.blend
-    probe = _of_pixels(ask, teacher, scene, pixels[:: max(1, len(pixels) // 16)], names)  # another says otherwise
+    probe = of_pixels(ask, teacher, scene, pixels[:: max(1, len(pixels) // 16)], names)  # another says otherwise
     identity = tensors_sha256({"pixels": torch.from_numpy(pixels), "probe": probe})
     known: dict[str, Tensor] = {}
     if path.exists():
@@ -509,24 +509,13 @@ def _ask(
             def tell(done: int, before: int = number * len(pixels)) -> None:
                 step(before + done, len(missing) * len(pixels), "the teacher's map")
 
-            known[key] = _of_pixels(ask, teacher, scene, pixels, given, tell).half()
+            known[key] = of_pixels(ask, teacher, scene, pixels, given, tell).half()
             write_checkpoint(path, known, {"identity": identity})
         found.append(known[key])
     return found
 
 
-def embed_pixels(
-    teacher: Teacher,
-    scene: LabelledScene,
-    pixels: Pixels,
-    given: Sequence[str],
-    step: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """The per-pixel classifier's unit vectors float32 (n, D) of n pixels, from some of its modalities."""
-    return _of_pixels(teacher.embed, teacher, scene, pixels, given, step)
-
-
-def _of_pixels(
+def of_pixels(
     ask: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor],
     teacher: Teacher,
     scene: LabelledScene,
@@ -534,6 +523,16 @@ def _of_pixels(
     given: Sequence[str],
     step: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
+    """What the per-pixel classifier says of n pixels, float32 (n, ...), from some of its modalities.
+
+    Args:
+        ask: its ``embed`` or ``blend``.
+        teacher: the classifier.
+        scene: prepared as it wants it.
+        pixels: rows and columns, int (n, 2).
+        given: names of the modalities that it sees.
+        step: is told how many pixels are done.
+    """
     cutters = {
         m.name: Windows(m.values, m.valid, scene.scene.tile, teacher.side)
         for m in scene.scene.modalities
