@@ -29,7 +29,7 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
     """One row a method and number of shots; gains where records of one protocol hold both sides.
 
     Args:
-        paths: of records; methods of one scene and split may lie in several.
+        paths: of records; methods of one scene and split may lie in several, and what two hold is listed once.
         students: folders of `training diffclip student`, which holds each against its per-pixel transformer.
 
     Raises:
@@ -74,8 +74,8 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
         subject={f"{r.protocol.scene} {_split(r)}": r.protocol.scene_sha256 for r in records},
         packages=versions("torch", "scikit-learn"),
         details=(
-            Detail("Few-shot classification of scenes", _MEANS, tuple(rows)),
-            Detail("Gains on the same draws", _GAINS, tuple(gains)),
+            Detail("Few-shot classification of scenes", _MEANS, tuple(dict.fromkeys(rows))),
+            Detail("Gains on the same draws", _GAINS, tuple(dict.fromkeys(gains))),
             *((told,) if maps else ()),
         ),
     )

@@ -33,6 +33,8 @@ def test_methods_of_the_same_draws_are_compared_pair_by_pair(tmp_path: Path) -> 
     ((scene, split, over, shots, gain, *_),) = gains
     assert (scene, split, over, shots) == ("made", "stored", "SVM", 2) and gain.startswith("+13.3")
     assert found.samples["made-stored-DiffCLIP-2_oa_pct"] == pytest.approx([50, 60, 70])
+    again = fewshot.measure([*paths, paths[1]])
+    assert tuple(detail.rows for detail in again.details) == (rows, gains)
 
 
 def test_students_say_how_they_compare_with_their_transformer(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from agriclip_edge.errors import UsageError
 from training.diffclip.protocol import judge
 from training.diffclip.record import mean
-from training.diffclip.rgb import WINDOW, Eyes, Rgb, clip_style, rgb_methods
+from training.diffclip.rgb import WINDOW, Eyes, Rgb, fine_tuned, linear_head, rgb_methods
 from training.diffclip.synthetic import synthetic_scene
 from training.evaluation.subjects import Subject, bundle_subject
+from training.fit import embedder
+from training.image_tower import ImageTower
 
 SCENE = synthetic_scene(tiles=2, side=12, bands=12, classes=3)
 PIXELS = np.argwhere(SCENE.labels > 0)
@@ -53,10 +56,10 @@ def test_all_heads_are_judged_on_the_same_draws(subject: Subject) -> None:
     watched, photos = counted(subject)
     methods = rgb_methods(watched)
     record = judge(SCENE, methods, "stored", (2,), (0,), lambda *told: None, most_test_pixels=40)
-    assert [method.name for method in methods] == ["RGB CLIP-style", "RGB nearest mean", "RGB SVM"]
+    assert [method.name for method in methods] == ["RGB linear head", "RGB nearest mean", "RGB SVM"]
     assert sum(photos) == 6 + 40 and all(0 <= mean(record, m.name, 2).mean[0] <= 1 for m in methods)
     assert len({method.settings for method in methods}) == 3
-    assert Rgb(Eyes(subject), "CLIP-style").settings != Rgb(Eyes(subject), "CLIP-style", texts_name="facts").settings
+    assert Rgb(Eyes(subject), "linear head").settings != Rgb(Eyes(subject), "linear head", texts_name="facts").settings
 
 
 def test_the_head_learns_what_the_shots_say() -> None:
@@ -71,7 +74,7 @@ def test_the_head_learns_what_the_shots_say() -> None:
         vectors = 5 + centres[of] + generator.normal(0, 0.5, (len(of), 32))
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
-    named = clip_style(photos(labels), labels, texts, photos(asked))
+    named = linear_head(photos(labels), labels, texts, photos(asked))
     assert (named == asked).mean() > 0.9
 
 
@@ -85,5 +88,34 @@ def test_texts_decide_where_photos_lie_near_them() -> None:
         vectors = texts[of] + 0.05 * generator.normal(size=(len(of), 32))
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
-    unseen = clip_style(photos(labels), labels, texts, photos(np.full(40, 3)))
+    unseen = linear_head(photos(labels), labels, texts, photos(np.full(40, 3)))
     assert (unseen == 3).mean() > 0.9
+
+
+def test_a_whole_tower_learns_what_the_shots_say() -> None:
+    """Its answers become right where those of its start are chance; the tower that was given stays as it was."""
+    generator = np.random.default_rng(2)
+    torch.manual_seed(0)
+    tower = ImageTower(16, "test_efficientnet").eval()
+    before = {name: value.clone() for name, value in tower.state_dict().items()}
+    texts = np.eye(3, 16, dtype=np.float32)
+    labels, asked = np.repeat(np.arange(3), 4), np.repeat(np.arange(3), 20)
+    hues = np.array([(120, 80, 60), (60, 120, 80), (80, 60, 120)])
+
+    def windows(of: np.ndarray) -> np.ndarray:
+        return (hues[of][:, None, None] + generator.integers(0, 40, (len(of), WINDOW, WINDOW, 3))).astype(np.uint8)
+
+    shots, ask = windows(labels), windows(asked)
+    named = fine_tuned(tower, shots, labels, texts, ask, seed=0)
+    assert (named == asked).mean() > 0.9
+    np.testing.assert_array_equal(fine_tuned(tower, shots, labels, texts, ask, seed=0), named)
+    assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
+
+
+def test_a_tower_that_can_be_trained_is(subject: Subject) -> None:
+    tower = ImageTower(subject.embed_texts(["maize"]).shape[1], "test_efficientnet").eval()
+    own = replace(subject, tower=tower, embed=embedder(tower, 32))
+    methods = rgb_methods(own)
+    record = judge(SCENE, methods[:1], "stored", (2,), (0,), lambda *told: None, most_test_pixels=20)
+    assert [method.name for method in methods][:2] == ["RGB CLIP-style", "RGB linear head"]
+    assert 0 <= mean(record, "RGB CLIP-style", 2).mean[0] <= 1

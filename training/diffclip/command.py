@@ -24,7 +24,7 @@ FEWSHOT_EXAMPLES = """Examples:
 python -m training diffclip fewshot --run runs/scene --scene synthetic --shots 1,5 --draws 3 --output out
 
 python -m training diffclip fewshot --run runs/idtrees --scene DATA/scenes/idtrees --shots 1,2,5,10,40 --draws 20 \
---baselines --bundle build/bundle --output out"""
+--baselines --checkpoint runs/student --output out"""
 
 Scene = Annotated[str, typer.Option(help="synthetic, a scene's folder, or the name of one under AGRICLIP_DATA.")]
 Run = Annotated[Path, typer.Option("--run", help="Folder of a finished pre-training.")]
@@ -132,9 +132,11 @@ def fewshot(
     ] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also SVM, random forest, nearest means.")] = False,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Also the RGB baseline, by a training run's image encoder.")
+        Path | None, typer.Option(help="Also the RGB baselines, by a training run's image encoder.")
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Also the RGB baseline, by a bundle's image encoder.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Also those of them that train no encoder, by a bundle's.")
+    ] = None,
     unseen: Annotated[
         bool, typer.Option("--unseen", help="Also each class by its text alone, without a shot.")
     ] = False,

@@ -1,12 +1,13 @@
-"""What the project's encoder of photos reaches with three bands: the CLIP-style baseline, and prototypes."""
+"""What the project's encoder of photos reaches with three bands: trained CLIP-style by the shots, or as it is."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file, save
 
 from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
+from agriclip_edge.imaging.preprocess import preprocess
 
 from .colours import picture
 from .labelled import LabelledScene
@@ -23,17 +25,29 @@ from .scores import Labels
 from .windows import Pixels, Windows
 
 if TYPE_CHECKING:
+    import torch
+
     from ..evaluation.subjects import Subject
+    from ..image_tower import ImageTower
 
 WINDOW = 11  # pixels: what the other methods of windows see
 _BATCH = 64
 
 Vectors = npt.NDArray[np.float32]
+Shown = npt.NDArray[Any]  # windows as photos, uint8 (N, S, S, 3)
 Texts = Callable[[Sequence[str]], Vectors]  # class names to unit vectors (K, D)
 
 # Of the fine-tuning, fixed beforehand.
 _STEPS, _RATE, _DECAY = 200, 1e-3, 1e-3
 _LOGIT_SCALE = 1 / 0.07  # at the start (Radford et al. 2021, section 2.5)
+
+# Of the whole tower's, likewise. A window of 11 pixels holds no more than 128 show.
+_SIDE, _TOWER_STEPS, _TOWER_BATCH, _TOWER_RATE, _TOWER_DECAY = 128, 60, 32, 1e-4, 0.05
+
+
+def _seen(scene: LabelledScene) -> Windows:
+    """The windows that an encoder of photos is shown: uint8 (N, 11, 11, 3)."""
+    return Windows(picture(scene), scene.scene.tile >= 0, scene.scene.tile, WINDOW)  # type: ignore[arg-type]
 
 
 class Eyes:
@@ -62,9 +76,8 @@ class Eyes:
         return self._vectors[[self._rows[place] for place in flat.tolist()]]
 
     def _open(self, scene: LabelledScene) -> None:
-        shown = picture(scene)
         self._scene, self._rows, self._vectors = scene, {}, np.empty((0, 0), np.float32)
-        self._windows = Windows(shown, scene.scene.tile >= 0, scene.scene.tile, WINDOW)  # type: ignore[arg-type]
+        self._windows = _seen(scene)
         key = hashlib.sha256(f"{fingerprint(scene)} {self.subject.model} {WINDOW}".encode()).hexdigest()[:32]
         self._path = None if self._folder is None else self._folder / "rgb" / f"{key}.safetensors"
         if self._path is not None and self._path.is_file():
@@ -90,11 +103,11 @@ class Eyes:
 
 @dataclass(frozen=True)
 class Rgb:
-    """Three bands through the encoder of photos.
+    """Three bands through the encoder of photos, as it is.
 
-    ``CLIP-style`` learns a linear head on the frozen tower, which starts as the one it has, and the logit scale, by
-    cross-entropy against the texts of the classes; ``nearest mean`` takes the class whose mean is nearest by cosine;
-    ``SVM`` is the one of the other baselines, on the same vectors.
+    ``linear head`` learns one on top of its own, which starts as the identity, and the logit scale, by cross-entropy
+    against the texts of the classes; ``nearest mean`` takes the class whose mean is nearest by cosine; ``SVM`` is the
+    one of the other baselines, on the same vectors.
 
     Args:
         eyes: the encoder.
@@ -104,7 +117,7 @@ class Rgb:
     """
 
     eyes: Eyes
-    head: Literal["CLIP-style", "nearest mean", "SVM"]
+    head: Literal["linear head", "nearest mean", "SVM"]
     texts: Texts | None = None
     texts_name: str = "names"
 
@@ -132,16 +145,51 @@ class Rgb:
             means = _unit(np.stack([own[labels == label].mean(axis=0) for label in known]))
             named: Labels = known[(ask @ means.T).argmax(axis=1)]
             return named
-        return clip_style(own, labels - 1, self._texts(scene), ask) + 1
+        texts = (self.texts or _names(self.eyes.subject))(scene.classes)
+        return linear_head(own, labels - 1, texts, ask) + 1
 
-    def _texts(self, scene: LabelledScene) -> Vectors:
-        if self.texts is not None:
-            return self.texts(scene.classes)
-        from agriclip_edge.labels.pack import Label
-        from agriclip_edge.labels.prompts import embed_labels
 
-        subject = self.eyes.subject
-        return embed_labels([Label(name) for name in scene.classes], subject.templates, _Texts(subject))
+@dataclass(frozen=True)
+class ClipStyle:
+    """Three bands through the encoder of photos, all of whose weights the shots train.
+
+    As CLIP is fine-tuned (Goyal et al. 2023): by its own objective, cross-entropy of cosines against the texts of the
+    classes, with the logit scale. Shots are turned and mirrored; BatchNorm keeps the statistics of photos, as a few
+    windows have none of their own.
+
+    Args:
+        subject: of photos and texts.
+        tower: of the subject, with its weights; each draw trains a copy.
+        texts: class names to unit vectors; None embeds the names by the encoder's own templates.
+        texts_name: what ``texts`` is called in the settings.
+    """
+
+    subject: Subject
+    tower: ImageTower
+    texts: Texts | None = None
+    texts_name: str = "names"
+    name: str = "RGB CLIP-style"
+
+    @property
+    def settings(self) -> str:
+        """All numbers that it depends on."""
+        learnt = f"steps={_TOWER_STEPS} batch={_TOWER_BATCH} rate={_TOWER_RATE} decay={_TOWER_DECAY}"
+        seen = f"window={WINDOW} side={_SIDE} texts={self.texts_name} {learnt} scale={_LOGIT_SCALE}"
+        return f"{self.subject.model} {self.subject.text_encoder} {seen}"
+
+    def fit_predict(self, scene: LabelledScene, shots: Pixels, labels: Labels, test: Pixels, seed: int) -> Labels:
+        """Train a copy of the tower on the shots and name the test pixels, int (m,)."""
+        windows, texts = _seen(scene), (self.texts or _names(self.subject))(scene.classes)
+        named = fine_tuned(self.tower, windows.of(shots)[0], labels - 1, texts, windows.of(test)[0], seed)
+        return named + 1
+
+
+def _names(subject: Subject) -> Texts:
+    """Class names to unit vectors, by the templates of an encoder."""
+    from agriclip_edge.labels.pack import Label
+    from agriclip_edge.labels.prompts import embed_labels
+
+    return lambda classes: embed_labels([Label(name) for name in classes], subject.templates, _Texts(subject))
 
 
 @dataclass(frozen=True)
@@ -153,12 +201,69 @@ class _Texts:
 
 
 def rgb_methods(subject: Subject, folder: Path | None = None, texts: Texts | None = None) -> list[Method]:
-    """The rows of one encoder of photos: fine-tuned CLIP-style, nearest class mean, SVM."""
+    """The rows of one encoder of photos: fine-tuned CLIP-style where it can be trained, linear head, means, SVM."""
     eyes = Eyes(subject, folder)
-    return [Rgb(eyes, "CLIP-style", texts), Rgb(eyes, "nearest mean"), Rgb(eyes, "SVM")]
+    trained = [] if subject.tower is None else [ClipStyle(subject, subject.tower, texts)]
+    return [*trained, Rgb(eyes, "linear head", texts), Rgb(eyes, "nearest mean"), Rgb(eyes, "SVM")]
 
 
-def clip_style(vectors: Vectors, labels: Labels, texts: Vectors, ask: Vectors) -> Labels:
+def fine_tuned(
+    tower: ImageTower,
+    photos: Shown,
+    labels: Labels,
+    texts: Vectors,
+    ask: Shown,
+    seed: int,
+) -> Labels:
+    """Fine-tune a copy of a tower and the logit scale on labelled photos, and name others.
+
+    Embeddings are taken about the mean of the shots', as the tower first gives them, and texts about that of the
+    classes: windows of one scene are all alike beside photos at large.
+
+    Args:
+        tower: with its weights, which stay.
+        photos: the shots, uint8 (n, S, S, 3).
+        labels: their classes, int (n,), from 0 on.
+        texts: unit vectors, float32 (K, D).
+        ask: uint8 (m, S, S, 3).
+        seed: of the order of the shots and how they are turned.
+
+    Returns:
+        Classes int64 (m,), from 0 on.
+    """
+    import torch
+    from torch import nn
+
+    from ..fit import embed_all
+    from .pretrain import turned
+
+    tower = copy.deepcopy(tower).eval().requires_grad_(True)
+    own = torch.from_numpy(np.stack([preprocess(photo, _SIDE) for photo in photos]))
+    target = torch.from_numpy(_unit(texts - texts.mean(axis=0)))
+    truth = torch.from_numpy(np.asarray(labels, np.int64))
+    centre = embed_all(tower, list(photos), _SIDE).mean(dim=0)
+    scale = nn.Parameter(torch.tensor(float(np.log(_LOGIT_SCALE))))
+    optimizer = torch.optim.AdamW([*tower.parameters(), scale], lr=_TOWER_RATE, weight_decay=_TOWER_DECAY)
+    course = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _TOWER_STEPS)
+    generator = torch.Generator().manual_seed(seed)
+
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        return scale.exp() * nn.functional.normalize(tower(images) - centre, dim=1) @ target.T
+
+    for _ in range(_TOWER_STEPS):
+        chosen = torch.randperm(len(own), generator=generator)[:_TOWER_BATCH]
+        way = torch.randint(8, (len(chosen),), generator=generator)
+        shown = turned(own[chosen].permute(0, 3, 1, 2), way).permute(0, 2, 3, 1)
+        loss = nn.functional.cross_entropy(logits(shown), truth[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        course.step()
+    named: Labels = embed_all(logits, list(ask), _SIDE).argmax(dim=1).numpy().astype(np.int64)
+    return named
+
+
+def linear_head(vectors: Vectors, labels: Labels, texts: Vectors, ask: Vectors) -> Labels:
     """Fine-tune a linear head and the logit scale on labelled vectors, and name others.
 
     The head starts as the identity about the mean of the shots; the texts are centred over the classes, which takes

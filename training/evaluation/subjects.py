@@ -19,6 +19,7 @@ from agriclip_edge.labels.prompts import Embedder
 from ..config import EncoderConfig
 
 if TYPE_CHECKING:
+    from ..image_tower import ImageTower
     from ..text_tower import TextTower
 
 Vectors = npt.NDArray[np.float32]  # (N, D), of length 1
@@ -42,6 +43,7 @@ class Subject:
         embed_texts: N prompts to unit vectors float32 (N, D).
         symptoms: share of what facts say is seen in the labels that it was trained with; above 0 it embeds prompts of
             the form ``facts: <label>`` too.
+        tower: what ``embed`` runs, for those who train it further; None where it is no image tower of training.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Subject:
     embed: Callable[[Sequence[RGB]], Vectors]
     embed_texts: Callable[[Sequence[str]], Vectors]
     symptoms: float = 0.0
+    tower: ImageTower | None = None
 
 
 def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
@@ -97,6 +100,7 @@ def run_subject(run: Path, text: Embedder, text_sha256: str) -> Subject:
         embed=embedder(tower, size),
         embed_texts=no_texts if wordless else with_codes(embed_texts, text, symptoms, tower.words),
         symptoms=symptoms,
+        tower=tower,
     )
 
 
