@@ -109,7 +109,7 @@ def encoder(
         tower = ImageTower(text.dim, config.architecture)
         load_imagenet(tower, lite0_weights())
     else:
-        tower, description = load_tower(start)
+        tower, description = load_tower(start, texture=False)
         if tower.looks:
             raise UsageError(f"{start} also says how photos look; go on from it with distil, which teaches that too")
         fresh = float(description["config"].get("symptoms", 0)) != config.symptoms  # the head knew other labels

@@ -201,8 +201,13 @@ def by_collection(table: Table, name: str, data: Path, config: EncoderConfig) ->
     return means
 
 
-def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
+def load_tower(folder: Path, *, texture: bool = True) -> tuple[ImageTower, dict[str, Any]]:
     """The trained tower of a run, ready to embed, and the run's description.
+
+    Args:
+        folder: of the run.
+        texture: with the part of the embedding that is fitted when all else is trained (`training.texture`), if the
+            run has one; what is trained further, aligned or taught by has none.
 
     Raises:
         UsageError: the folder holds no finished epoch.
@@ -213,10 +218,12 @@ def load_tower(folder: Path) -> tuple[ImageTower, dict[str, Any]]:
     known = unprefixed("words", tensors)
     if known:
         tower.words = Words(known["labels"], known["seen"], known["things"], known["shown"])
-    texture = unprefixed("texture", tensors)
-    if texture:
-        tower.set_texture(Texture(*reversed(texture["project.weight"].shape)))
+    fitted = unprefixed("texture", tensors)
+    if fitted:
+        tower.set_texture(Texture(*reversed(fitted["project.weight"].shape)))
     tower.load_state_dict(tensors)
+    if not texture:
+        tower.set_texture(None)
     return tower.eval(), description
 
 

@@ -55,6 +55,8 @@ class ImageTower(nn.Module):
             texture: fitted to the maps of this net as it is.
         """
         self.texture = texture
+        if self.words is None and texture is not None:
+            self.words = Words.silent(self.dim)
         if self.words is not None:
             self.words.blank = 0 if texture is None else texture.width
 

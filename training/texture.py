@@ -1,4 +1,4 @@
-"""Of which texture a photo is: the third part of an embedding, from inside the encoder, for comparing photos.
+"""Of which texture a photo is: the last part of an embedding, from inside the encoder, for comparing photos.
 
 The head's features say what a photo shows; the means and the spreads of the maps before them, colours and patterns
 (texture synthesis: Gatys et al. 2015; style: Huang and Belongie 2017), are lost to it. Measured on ten tasks that an

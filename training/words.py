@@ -38,6 +38,12 @@ class Words(nn.Module):
         self.register_buffer("centre", torch.zeros(seen.shape[1]))
         self.centre: Tensor = self._said(labels).mean(dim=0) if len(labels) else self.centre
 
+    @classmethod
+    def silent(cls, dim: int) -> Words:
+        """Words that say nothing of looks, for an encoder of D numbers that only has a texture beside them."""
+        nothing = torch.zeros(0, 0)
+        return cls(torch.zeros(0, dim), nothing, torch.zeros(0, dim), nothing)
+
     @property
     def dim(self) -> int:
         """D."""
@@ -78,8 +84,10 @@ class Words(nn.Module):
         return vectors
 
     def _both(self, texts: Tensor, asked: Tensor) -> Tensor:
-        looks = nn.functional.normalize(self._said(asked) - self.centre, dim=-1)
-        both = torch.cat([math.sqrt(1 - WORDS_SHARE) * texts, math.sqrt(WORDS_SHARE) * looks], dim=-1)
+        both = texts
+        if self.looks:
+            looks = nn.functional.normalize(self._said(asked) - self.centre, dim=-1)
+            both = torch.cat([math.sqrt(1 - WORDS_SHARE) * texts, math.sqrt(WORDS_SHARE) * looks], dim=-1)
         return nn.functional.pad(both, (0, self.blank)) if self.blank else both
 
     def _said(self, texts: Tensor) -> Tensor:

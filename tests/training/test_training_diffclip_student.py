@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from training.diffclip.student import (
     load_student,
     of_pixels,
     through_camera,
+    time_again,
     write_student,
 )
 from training.diffclip.synthetic import synthetic_scene
@@ -152,6 +154,23 @@ def test_a_student_is_read_back_as_it_was(run: StudentRun, folder: Path) -> None
         broken.mkdir()
         (broken / "student.safetensors").write_bytes(b"no tensors")
         load_student(broken)
+
+
+def test_a_finished_student_is_timed_again(
+    folder: Path, teacher: Classifier, scene: LabelledScene, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    before = load_student(folder)
+    write_student(replace(before, figures=replace(before.figures, speed_up=0.0)), copied)
+    again = time_again(teacher, scene, copied)
+    assert again.figures.speed_up > 0 and load_student(copied).figures == again.figures
+    assert again.figures == replace(before.figures, speed_up=again.figures.speed_up)
+    for name, tensor in before.student.state_dict().items():
+        torch.testing.assert_close(load_student(copied).student.state_dict()[name], tensor, rtol=0, atol=0)
+    write_student(replace(before, classes=("oak", *before.classes[1:])), copied)
+    with pytest.raises(UsageError, match="tells other classes apart"):
+        time_again(teacher, scene, copied)
 
 
 def test_what_the_teacher_said_is_asked_once(teacher: Classifier, scene: LabelledScene, tmp_path: Path) -> None:

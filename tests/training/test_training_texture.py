@@ -15,6 +15,7 @@ from training.data import read_collection, read_photos
 from training.distil.command import _begin
 from training.distil.config import DistilConfig
 from training.distil.run import add_texture
+from training.distil.teachers import open_teacher
 from training.encoder import MODEL, load_tower
 from training.evaluation.subjects import run_subject
 from training.image_tower import TEXTURE_SHARE, ImageTower
@@ -89,14 +90,25 @@ def test_a_texture_is_fitted_anew_and_taken_from_what_is_trained_further(run: Pa
     assert tower.texture is None and tower.width == DIM + LOOKS and tower.words is not None and tower.words.blank == 0
 
 
-def test_texture_needs_words_of_looks_and_enough_maps(run: Path, data: Path) -> None:
+def test_texture_needs_enough_maps(run: Path, data: Path) -> None:
     photos = read_photos(read_collection(data / "alive-mini"), "train").rgb
     least = sum(part.shape[1] for part in load_tower(run)[0].maps(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))[1])
     whole = (run / MODEL).read_bytes()
     with pytest.raises(UsageError, match=f"accepted: 1 to {2 * least}"):
         add_texture(run, photos, 2 * least + 1)
     assert MAPS == 2 and (run / MODEL).read_bytes() == whole
+
+
+def test_a_run_without_looks_gets_a_texture_that_it_does_not_teach(run: Path, data: Path, text: TextEncoder) -> None:
+    photos = read_photos(read_collection(data / "alive-mini"), "train").rgb
     plain = ImageTower(DIM, "test_efficientnet")
-    write_checkpoint(run / MODEL, plain.state_dict(), {"config": {"architecture": "test_efficientnet"}})
-    with pytest.raises(UsageError, match="does not say how photos look"):
-        add_texture(run, photos, WIDTH)
+    config = {"architecture": "test_efficientnet", "input_size": 32, "templates": ["{}"]}
+    write_checkpoint(run / MODEL, plain.state_dict(), {"config": config})
+    told = run_subject(run, text, "space").embed(photos)
+    add_texture(run, photos, WIDTH)
+    after = run_subject(run, text, "space")
+    assert np.allclose(after.embed(photos)[:, :DIM], np.sqrt(1 - TEXTURE_SHARE) * told, atol=1e-5)
+    assert np.array_equal(after.embed_texts(["a cow"]), np.pad(text.embed(["a cow"]), ((0, 0), (0, WIDTH))))
+    further = load_tower(run, texture=False)[0]
+    assert further.texture is None and further.width == DIM
+    assert np.allclose(open_teacher(str(run)).embed(photos), told, atol=1e-4)

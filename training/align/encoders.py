@@ -107,7 +107,7 @@ def trained_encoder(run: Path, text: TextTower) -> tuple[TextAligned, tuple[str,
     Raises:
         UsageError: there is none.
     """
-    tower, description = load_tower(run)
+    tower, description = load_tower(run, texture=False)
     config = description["config"]
     backbone = _backbone(tower, config["architecture"], config["input_size"])
     space = TextSpace(text_sha256(text), tensors_sha256(tower.state_dict()), tower.dim)

@@ -15,7 +15,9 @@ STUDENT_EXAMPLES = """Examples:
 python -m training diffclip student --run runs/scene --scene synthetic --output runs/scene-student
 
 python -m training diffclip student --run runs/scene --scene synthetic --camera examples/cameras/rededge-mx.json
---output runs/drone-student"""
+--output runs/drone-student
+
+python -m training diffclip student --run runs/scene --scene synthetic --output runs/scene-student --time"""
 MAP_EXAMPLES = """Examples:
 
 python -m training diffclip map --run runs/scene-student --scene synthetic --output map.tif
@@ -38,6 +40,9 @@ def student(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of distillation.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Channels of the student.")] = None,
+    time: Annotated[
+        bool, typer.Option("--time", help="Only time the student that is there again; figures want a quiet machine.")
+    ] = False,
     threads: Threads = 0,
 ) -> None:
     """Distil the per-pixel transformer into a convolutional student that maps a scene in one pass."""
@@ -49,10 +54,14 @@ def student(
     from ..progress import StatusLine
     from .recipes import read_scene
     from .run import load_run
-    from .student import StudentConfig, distil
+    from .student import StudentConfig, distil, time_again
 
     if threads > 0:
         torch.set_num_threads(threads)
+    if time:
+        speed_up = time_again(load_run(run), read_scene(scene), output).figures.speed_up
+        Console().print(f"student  {speed_up:.0f} times as fast as the per-pixel classifier", highlight=False)
+        return
     changes = {name: value for name, value in (("steps", steps), ("width", width)) if value is not None}
     status = StatusLine(Console())
     distil(

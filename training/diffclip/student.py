@@ -36,6 +36,7 @@ _TEACHER_BATCH = 512  # windows
 _ROUNDS = 5  # timed turns of teacher and student
 _PASSES = 32  # of the student a turn, so that it is at work about as long: a machine's other work falls on both
 _FIRST_STEPS = 16  # batches that the last layer is solved on before the first step
+_SHARP = 0.4  # of the temperature of the classes' divergence: which of two near ones is nearer counts for more
 _LAST = 0.02  # of the rate for the last layer, which begins where ridge regression has it
 _RIDGE = 1e-6  # of the mean square of what it is solved from
 _DOUBTED = 0.05  # share of the scene's own pixels that are called none of its classes for a doubtful answer
@@ -103,8 +104,8 @@ class StudentConfig:
     expansion: int = 2  # of a block's inner channels
     crop: int = 24  # pixels of a tile a step, at most
     batch: int = 8  # crops a step
-    steps: int = 2000
-    rate: float = 3e-4  # AdamW, top of the one-cycle schedule
+    steps: int = 8000
+    rate: float = 8e-4  # AdamW, top of the one-cycle schedule
     weight_decay: float = 1e-4
     missing: float = 0.2  # share of the crops that lack a modality
     held_out: float = 0.1  # share of the pixels' places that agreement is also judged on, and that teach nothing
@@ -719,8 +720,8 @@ def _fit(
     for number, batch in zip(range(config.steps), batches):
         found = student.trunk(student.enter(batch.joined), batch.joined).permute(0, 2, 3, 1)[batch.use]
         wanted = unit(batch.wanted)
-        logits = (wanted @ vectors.T / temperature).log_softmax(dim=1)
-        own = (found @ vectors.T / temperature).log_softmax(dim=1)
+        logits = (wanted @ vectors.T / (_SHARP * temperature)).log_softmax(dim=1)
+        own = (found @ vectors.T / (_SHARP * temperature)).log_softmax(dim=1)
         classes = nn.functional.kl_div(own, logits, log_target=True, reduction="batchmean")
         loss = classes + (1 - (found * wanted).sum(dim=1)).mean()
         optimiser.zero_grad()
@@ -807,6 +808,27 @@ def _speed_up(student: Student, teacher: Teacher, scene: LabelledScene, own: Lab
             area = _PASSES * inputs[0].shape[-2] * inputs[0].shape[-1]
             ratios.append((middle - begin) / len(pixels) / ((end - middle) / area))
     return float(np.median(ratios[1:]))  # the first warms up
+
+
+def time_again(teacher: Teacher, scene: LabelledScene, folder: Path) -> StudentRun:
+    """Time a finished student beside its teacher once more, and write down what came out.
+
+    Args:
+        teacher: that it was distilled from.
+        scene: with the sensors of both.
+        folder: of the student.
+
+    Raises:
+        UsageError: there is none, or it is of other classes.
+    """
+    run = load_student(folder)
+    if run.classes != tuple(teacher.classes):
+        raise UsageError(f"{folder} is not the student of this run: it tells other classes apart")
+    prepared = replace(scene, scene=teacher.prepare(scene.scene))
+    speed_up = _speed_up(run.student, teacher, prepared, run.view(scene))
+    run = replace(run, figures=replace(run.figures, speed_up=speed_up))
+    write_student(run, folder)
+    return run
 
 
 def write_student(run: StudentRun, folder: Path) -> None:

@@ -34,7 +34,9 @@ python -m training distil --data DATA --reinforced reinforced --start runs/stude
 --rate 5e-5 --output runs/student-int8"""
 TEXTURE_EXAMPLES = """Examples:
 
-python -m training texture --data DATA --checkpoint runs/student"""
+python -m training texture --data DATA --checkpoint runs/student
+
+python -m training texture --data DATA --checkpoint runs/teacher    # after store-teacher, which has no use for it"""
 ABLATION_EXAMPLES = """Examples:
 
 python -m training distil-ablation --data DATA --reinforced reinforced --photos 1500 --epochs 2 --output runs/losses
@@ -170,11 +172,11 @@ def distil(
 
 def texture(
     data: Data,
-    checkpoint: Annotated[Path, typer.Option(help="A finished run of distil whose teacher said how photos look.")],
+    checkpoint: Annotated[Path, typer.Option(help="A finished run of encoder or distil.")],
     numbers: Annotated[int, typer.Option(min=1, help="Of the embedding's further part.")] = 128,
     threads: Threads = 0,
 ) -> None:
-    """Add to a student's embedding, in closed form, of which texture a photo is; what it had is as before."""
+    """Add to a run's embedding, in closed form, of which texture a photo is; what it had is as before."""
     from rich.console import Console
 
     from ..data import read_joined
@@ -291,8 +293,7 @@ def _begin(
         name = architecture_of(architecture or _DEFAULT)
         tower, pretrained = new_student(name, dim, recipe.seed)
         return tower, replace(recipe, architecture=name), pretrained
-    tower, description = load_tower(start)
-    tower.set_texture(None)  # of the net as it was
+    tower, description = load_tower(start, texture=False)  # which was of the net as it is now
     name = str(description["config"]["architecture"])
     if architecture is not None and architecture_of(architecture) != name:
         raise UsageError(f"{start} is a run of {name}; accepted: --architecture {name}, or none")

@@ -164,7 +164,7 @@ def distil(
 
 
 def add_texture(run: Path, photos: Sequence[RGB], numbers: int) -> None:
-    """Add the third part (`training.texture`) to the embeddings of a finished run, or fit it anew.
+    """Add the last part (`training.texture`) to the embeddings of a finished run, or fit it anew.
 
     Args:
         run: its folder; the checkpoint is replaced when all is known.
@@ -172,11 +172,9 @@ def add_texture(run: Path, photos: Sequence[RGB], numbers: int) -> None:
         numbers: of that part.
 
     Raises:
-        UsageError: the run does not say how photos look, or its maps have fewer statistics.
+        UsageError: the run's maps have fewer statistics.
     """
     tower, description = load_tower(run)
-    if tower.words is None:
-        raise UsageError(f"{run} does not say how photos look; accepted: a student of store-teacher --looks")
     found = embed_all(
         lambda images: statistics(tower.maps(images)[1]), photos, int(description["config"]["input_size"])
     )

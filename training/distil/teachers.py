@@ -46,6 +46,8 @@ def open_teacher(spec: str) -> Subject:
     if (path / "bundle.json").is_file() or path.suffix == ".zip":
         return open_subject(None, path, None, None, None)
     subject = open_subject(path, None, None, None, None)
+    if subject.tower is not None:
+        subject.tower.set_texture(None)  # a student has one of its own, which is not learnt
     return subject if has_own_text(path) or not _traces() else faster(path, subject)
 
 
@@ -59,7 +61,7 @@ def faster(run: Path, subject: Subject) -> Subject:
     Raises:
         UsageError: the two do not give the same vectors.
     """
-    tower, description = load_tower(run)
+    tower, description = load_tower(run, texture=False)
     size = int(description["config"]["input_size"])
     buffer, example = io.BytesIO(), torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.inference_mode():
