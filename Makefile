@@ -58,6 +58,7 @@ model: $(DEV)/.weights  ## train and export the shipped bundle again (three hour
 	  --output "$(MODEL_DATA)")
 	$(DEV)/bin/python -m training encoder --data "$(MODEL_DATA)" --output "$(RUNS)/lite0"
 	$(DEV)/bin/python -m training encoder --data "$(MODEL_DATA)" --start "$(RUNS)/lite0" --output "$(RUNS)/teacher"
+	$(DEV)/bin/python -m training texture --data "$(MODEL_DATA)" --checkpoint "$(RUNS)/teacher"
 	$(DEV)/bin/python -m training store-teacher --data "$(MODEL_DATA)" --teacher "$(RUNS)/teacher" --views 3 --looks 256 \
 	  --output "$(RUNS)/reinforced"
 	$(DEV)/bin/python -m training distil --data "$(MODEL_DATA)" --reinforced "$(RUNS)/reinforced" \

@@ -20,11 +20,17 @@ _KEY = "agriclip-checkpoint"  # the only metadata key
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write a checkpoint; whoever reads ``path`` finds the former one or the whole new one."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save(plain, {_KEY: json.dumps(description, sort_keys=True)})
+    data = checkpoint_bytes(tensors, description)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(data)
+
+
+def checkpoint_bytes(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> bytes:
+    """The file of a checkpoint: the same for the same content."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data: bytes = save(plain, {_KEY: json.dumps(description, sort_keys=True)})
+    return data
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -59,6 +59,8 @@ class ImageTower(nn.Module):
             self.words = Words.silent(self.dim)
         if self.words is not None:
             self.words.blank = 0 if texture is None else texture.width
+        if texture is None and not self.looks:
+            self.words = None
 
     def features(self, images: Tensor) -> Tensor:
         """Features before the head: float32 (N, F) of photos uint8 (N, S, S, 3)."""

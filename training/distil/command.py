@@ -36,7 +36,7 @@ TEXTURE_EXAMPLES = """Examples:
 
 python -m training texture --data DATA --checkpoint runs/student
 
-python -m training texture --data DATA --checkpoint runs/teacher    # after store-teacher, which has no use for it"""
+python -m training texture --data DATA --checkpoint runs/teacher"""
 ABLATION_EXAMPLES = """Examples:
 
 python -m training distil-ablation --data DATA --reinforced reinforced --photos 1500 --epochs 2 --output runs/losses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import warnings
@@ -18,7 +19,8 @@ from agriclip_edge.imaging.decode import RGB
 from agriclip_edge.imaging.preprocess import preprocess
 from agriclip_edge.runtimes import open_graph
 
-from ..encoder import load_tower
+from ..checkpoint import checkpoint_bytes, read_checkpoint
+from ..encoder import MODEL, load_tower
 from ..evaluation.command import has_own_text, open_subject
 from ..evaluation.subjects import Subject, Vectors
 
@@ -46,8 +48,11 @@ def open_teacher(spec: str) -> Subject:
     if (path / "bundle.json").is_file() or path.suffix == ".zip":
         return open_subject(None, path, None, None, None)
     subject = open_subject(path, None, None, None, None)
-    if subject.tower is not None:
-        subject.tower.set_texture(None)  # a student has one of its own, which is not learnt
+    if subject.tower is not None and subject.tower.texture is not None:
+        # A student has a texture of its own, which is not learnt: it is taught by the run as it was before.
+        subject.tower.set_texture(None)
+        before = checkpoint_bytes(subject.tower.state_dict(), read_checkpoint(path / MODEL)[1])
+        subject = replace(subject, model=hashlib.sha256(before).hexdigest())
     return subject if has_own_text(path) or not _traces() else faster(path, subject)
 
 
