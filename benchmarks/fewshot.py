@@ -49,10 +49,8 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
                 name = f"{asked.scene}-{_split(record)}-{subject.name}-{k}".replace(" ", "-")
                 samples[f"{name}_oa_pct"] = [100 * draw.overall for draw in record.of(subject.name, k)]
     for ours, other, k, name in _pairs(records):
-        both = Record(ours.protocol, ours.classes, (*ours.methods, *other.methods), (*ours.draws, *other.draws))
-        if ours is other:
-            both = ours
-        gain = difference(both, _OURS, name, k)
+        draws = (*ours.of(_OURS, k), *other.of(name, k))  # of these two alone: a record may hold our method, too
+        gain = difference(Record(ours.protocol, ours.classes, (), draws), _OURS, name, k)
         figures = [f"{100 * a:+.1f} ± {100 * b:.1f}" for a, b in zip(gain.gain, gain.half_width)]
         gains.append((ours.protocol.scene, _split(ours), name, k, *figures))
     maps: list[tuple[Cell, ...]] = []

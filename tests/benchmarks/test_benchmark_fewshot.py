@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -35,6 +36,15 @@ def test_methods_of_the_same_draws_are_compared_pair_by_pair(tmp_path: Path) -> 
     assert found.samples["made-stored-DiffCLIP-2_oa_pct"] == pytest.approx([50, 60, 70])
     again = fewshot.measure([*paths, paths[1]])
     assert tuple(detail.rows for detail in again.details) == (rows, gains)
+
+
+def test_what_two_records_hold_counts_once(tmp_path: Path) -> None:
+    ours, svm = record("DiffCLIP", (0.5, 0.6, 0.7)), record("SVM", (0.4, 0.5, 0.5))
+    apart = [write_record(ours, tmp_path / "ours"), write_record(svm, tmp_path / "svm")]
+    both = msgspec.structs.replace(svm, methods=(*ours.methods, *svm.methods), draws=(*ours.draws, *svm.draws))
+    together = [apart[0], write_record(both, tmp_path / "both")]
+    one, other = (fewshot.measure(paths) for paths in (apart, together))
+    assert [detail.rows for detail in one.details] == [detail.rows for detail in other.details]
 
 
 def test_students_say_how_they_compare_with_their_transformer(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def difference(record: Record, method: str, against: str, k: int) -> Difference:
     Raises:
         UsageError: one of them was not judged.
     """
-    pairs = list(zip(record.of(method, k), record.of(against, k)))
+    pairs = list(zip(record.of(method, k), record.of(against, k), strict=True))
     gains = np.array([[getattr(a, name) - getattr(b, name) for name in FIGURES] for a, b in pairs])
     widths = np.array([half_width(list(column)) for column in gains.T])
     return Difference(method, against, k, len(pairs), _three(gains.mean(axis=0)), _three(widths))
