@@ -47,13 +47,17 @@ def open_teacher(spec: str) -> Subject:
     path = Path(spec)
     if (path / "bundle.json").is_file() or path.suffix == ".zip":
         return open_subject(None, path, None, None, None)
-    subject = open_subject(path, None, None, None, None)
-    if subject.tower is not None and subject.tower.texture is not None:
-        # A student has a texture of its own, which is not learnt: it is taught by the run as it was before.
-        subject.tower.set_texture(None)
-        before = checkpoint_bytes(subject.tower.state_dict(), read_checkpoint(path / MODEL)[1])
-        subject = replace(subject, model=hashlib.sha256(before).hexdigest())
+    subject = without_texture(path, open_subject(path, None, None, None, None))
     return subject if has_own_text(path) or not _traces() else faster(path, subject)
+
+
+def without_texture(run: Path, subject: Subject) -> Subject:
+    """A run's subject as it was before a texture was fitted: a student has one of its own, which is not learnt."""
+    if subject.tower is None or subject.tower.texture is None:
+        return subject
+    subject.tower.set_texture(None)
+    before = checkpoint_bytes(subject.tower.state_dict(), read_checkpoint(run / MODEL)[1])
+    return replace(subject, model=hashlib.sha256(before).hexdigest())
 
 
 def faster(run: Path, subject: Subject) -> Subject:
