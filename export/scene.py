@@ -58,9 +58,6 @@ _TRACED = 32  # pixels of the example that the graph is traced on; height and wi
 _MOST_CROPS = 48  # to calibrate on, and as many to judge by
 _ROUNDS = 64  # timed runs
 _LEAST_TEXT_COSINE = 0.99  # of a class's vector by the bundle's text encoder to the one that was bound
-# What INT8 rounds: all that follows the components, which are the teacher's own, in the sensor's units; or the nets
-# inside the blocks alone, which add little to what passes them by. The first that the gate lets pass is taken.
-_ROUNDED = {"all layers": ("/enter", "/blocks", "/leave"), "the blocks' nets": ("/blocks/blocks.{}/mix",)}
 
 
 @dataclass(frozen=True)
@@ -118,9 +115,8 @@ def export_scene(
         say("int8     left out: no scene to calibrate on")
     else:
         crops = _crops(student, student.view(scene), config.tile)
-        for what, scopes in _ROUNDED.items():
-            each = tuple(dict.fromkeys(s.format(n) for s in scopes for n in range(len(student.student.blocks))))
-            recipe = QuantiseConfig(float_convolutions=0, scopes=each)
+        for what, scopes in _rounded(student).items():
+            recipe = QuantiseConfig(float_convolutions=0, scopes=scopes)
             rounded = onnx.load_from_string(quantise(exact, [crop.feed for crop in crops[::2]], recipe))
             data = graph_bytes(rounded, {}, metadata)
             figures = _judge(student, exact, data, crops[1::2])
@@ -138,6 +134,16 @@ def export_scene(
         say(f"words    left out: {reason}")
     manifest = _manifest(student, config, variants, text)
     write_bundle(output, *_with_classes(manifest, files, student), zipped=zipped)
+
+
+def _rounded(run: StudentRun) -> dict[str, tuple[str, ...]]:
+    """What INT8 may round, by what it is called: beginnings of nodes' names. The first that passes the gate is taken.
+
+    All that follows the components, which are the teacher's own, in the sensor's units; or the nets inside the blocks
+    alone, which add little to what passes them by.
+    """
+    nets = tuple(f"/blocks/blocks.{number}/mix" for number in range(len(run.student.blocks)))
+    return {"all layers": ("/enter", "/blocks", "/leave"), "the blocks' nets": nets}
 
 
 def export_student(run: StudentRun, metadata: Mapping[str, str]) -> bytes:

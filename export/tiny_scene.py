@@ -26,7 +26,7 @@ from .scene import SceneConfig, export_scene
 BANDS = 16
 _SHOTS = 40  # a class
 _FIELD_SEED, _FIELD_SIDE = 7, 30  # of the field, which taught nothing
-_STUDENT = StudentConfig(width=24, steps=300, timed=128)
+_STUDENT = StudentConfig(width=16, steps=300, timed=128)
 _CONFIG = SceneConfig(
     name="agriclip-tiny-scene", version="1", description="fields of a made-up farm; for tests", tile=64
 )

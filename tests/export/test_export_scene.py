@@ -209,7 +209,7 @@ def test_words_come_with_a_bundle_whose_classes_were_bound_by_texts(
 
 
 def test_the_tests_own_bundle_is_made_by_one_command(scene_data: Path, tmp_path: Path) -> None:
-    write_tiny_scene(tmp_path, config=StudentConfig(width=24, crop=12, batch=8, steps=80, timed=32, most_pixels=1200))
+    write_tiny_scene(tmp_path, config=StudentConfig(width=16, crop=12, batch=8, steps=80, timed=32, most_pixels=1200))
     for name in ("scene", "dsm", "classes"):
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), np.load(scene_data / f"{name}.npy"))
     bundle = Bundle.open(tmp_path / "bundle")
@@ -219,4 +219,4 @@ def test_the_tests_own_bundle_is_made_by_one_command(scene_data: Path, tmp_path:
     vectors = SceneModel(bundle, threads=1).embed(tile, {name: np.ones(truth.shape, bool) for name in tile})
     best = (vectors @ bundle.pack("classes").embeddings.T).argmax(axis=-1) + 1
     assert (best == truth)[truth > 0].mean() > 0.8
-    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 250_000
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 200_000

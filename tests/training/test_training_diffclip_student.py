@@ -171,6 +171,9 @@ def test_a_finished_student_is_timed_again(
     write_student(replace(before, classes=("oak", *before.classes[1:])), copied)
     with pytest.raises(UsageError, match="tells other classes apart"):
         time_again(teacher, scene, copied)
+    arguments = ["student", "--run", str(tmp_path), "--scene", "synthetic", "--output", str(copied), "--time"]
+    refused = CliRunner().invoke(app, [*arguments, "--steps", "5"])
+    assert isinstance(refused.exception, UsageError) and "accepted: no --camera" in str(refused.exception)
 
 
 def test_what_the_teacher_said_is_asked_once(teacher: Classifier, scene: LabelledScene, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def student(
     import torch
     from rich.console import Console
 
+    from agriclip_edge.errors import UsageError
     from agriclip_edge.scene.camera import read_camera
 
     from ..progress import StatusLine
@@ -58,6 +59,8 @@ def student(
 
     if threads > 0:
         torch.set_num_threads(threads)
+    if time and any(option is not None for option in (camera, steps, width)):
+        raise UsageError("--time measures a finished student as it is; accepted: no --camera, --steps or --width")
     if time:
         speed_up = time_again(load_run(run), read_scene(scene), output).figures.speed_up
         Console().print(f"student  {speed_up:.0f} times as fast as the per-pixel classifier", highlight=False)
