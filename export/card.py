@@ -248,13 +248,14 @@ def _value(value: object) -> str:
 
 def _export(facts: Facts) -> str:
     image, text = facts.image.parity, facts.text.parity
+    computed = "in INT8 where that loses little" if facts.text.rounded else "in float32"
     return f"""## Export
 
 {_variants(facts.made)}
 
 - Image encoder in float: weights stored as float16 and computed with in float32; cosine to PyTorch at least
   {image.least:.6f} on val photos. In INT8: static, one scale for each output channel, calibrated on training photos.
-- Text encoder: weights stored as INT8 with a scale for each row and computed with in float32,
+- Text encoder: weights stored as INT8 with a scale for each row and computed with {computed},
   {len(facts.text.data) / 1e6:.1f} MB; cosine to PyTorch on the {facts.prompts} prompts of the packs:
   mean {text.mean:.4f}, least {text.least:.4f}; the nearest other prompt is the same for {100 * text.nearest:.1f} %.
 - Checkpoint: sha256 `{facts.judged.model}`."""

@@ -54,6 +54,7 @@ class QuantiseConfig:
         bias_correction: take the mean error of the rounded weights from the biases of the convolutions.
         scopes: beginnings of the names of the only nodes that are rounded; none lets all be.
         float_scopes: beginnings of the names of nodes of which the products alone are rounded.
+        float_outputs: of products: what they read is rounded, and not what they give.
     """
 
     float_convolutions: int = 5
@@ -62,6 +63,7 @@ class QuantiseConfig:
     bias_correction: bool = True
     scopes: tuple[str, ...] = ()
     float_scopes: tuple[str, ...] = ("/texture",)  # a spread is a small difference of large numbers
+    float_outputs: bool = False
 
 
 def quantise(
@@ -88,6 +90,8 @@ def quantise(
             "WeightSymmetric": True,
             "QuantizeBias": False,
         }
+    if config.float_outputs:
+        options["OpTypesToExcludeOutputQuantization"] = list(_PRODUCTS)
     if ranges:
         options["TensorQuantOverrides"] = {
             name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()

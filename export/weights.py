@@ -43,10 +43,14 @@ def store_int8(model: onnx.ModelProto) -> None:
             scale = _store_rows(graph, tensor, array, axis=0)  # (in, out): a column makes one output value
             graph.node.insert(0, helper.make_node("Mul", [wide, scale], [name]))
             graph.node.insert(0, _cast(tensor.name, wide))
-        elif all(node.op_type == "Gather" and node.input[0] == tensor.name and not node.attribute for node in users):
+        elif all(node.op_type == "Gather" and node.input[0] == tensor.name and _by_rows(node) for node in users):
             scale = _store_rows(graph, tensor, array, axis=1)  # (words, D)
             for node in users:
                 _widen_gathered(graph, node, tensor.name, scale)
+
+
+def _by_rows(node: onnx.NodeProto) -> bool:
+    return all(attribute.name == "axis" and attribute.i == 0 for attribute in node.attribute)
 
 
 def quantise_rows(array: Array, axis: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:

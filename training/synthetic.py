@@ -57,15 +57,15 @@ def add_photo(archive: tarfile.TarFile, split: str, label: str, number: int, dat
     archive.addfile(info, io.BytesIO(data))
 
 
-def write_text_model(folder: Path, vocabulary: bytes, dim: int = 16, seed: int = 0) -> None:
-    """Write a BERT of one layer with random weights, as `training.text_tower.TextTower` reads it."""
+def write_text_model(folder: Path, vocabulary: bytes, dim: int = 16, seed: int = 0, layers: int = 1) -> None:
+    """Write a small BERT with random weights, as `training.text_tower.TextTower` reads it."""
     import transformers
 
     folder.mkdir(parents=True, exist_ok=True)
     config = transformers.BertConfig(
         vocab_size=len(vocabulary.splitlines()),
         hidden_size=dim,
-        num_hidden_layers=1,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=2 * dim,
     )

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from ..errors import BundleError, BundleFault, LabelError
-from .pack import check_languages, check_text
+from .pack import check_languages, check_texts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -186,18 +186,21 @@ def _check(classes: Sequence[Facts]) -> None:
     if not 1 <= len(classes) <= MAX_CLASSES:
         raise LabelError(f"{len(classes):,} classes; accepted: 1 to {MAX_CLASSES:,}")
     seen: set[str] = set()
+    texts: list[str] = []
+    spoken: dict[str, str] = {}  # a word of each language
     for facts in classes:
         if facts.kind not in KINDS:
             raise LabelError(f"class of kind {facts.kind[:40]!r}; accepted: {', '.join(sorted(KINDS))}")
         for words in (facts.visible, facts.synonyms, facts.names):
             if len(words) > _MAX_WORDINGS:
                 raise LabelError(f"class with {len(words)} wordings; at most {_MAX_WORDINGS} are accepted")
-        check_languages(facts.names)
-        single = (facts.parent, facts.host, facts.organ, facts.scientific, facts.extent)
-        lists = (facts.visible, facts.synonyms, facts.sources, facts.colour, facts.shape, facts.texture, facts.place)
-        for text in (facts.label, *filter(None, single), *(word for words in lists for word in words)):
-            check_text(text)
+        spoken.update(facts.names)
+        texts += (facts.label, *filter(None, (facts.parent, facts.host, facts.organ, facts.scientific, facts.extent)))
+        texts += (*facts.visible, *facts.synonyms, *facts.sources, *facts.names.values())
+        texts += (*facts.colour, *facts.shape, *facts.texture, *facts.place)
         key = facts.label.casefold()
         if key in seen:
             raise LabelError(f"class {facts.label!r} is there twice")
         seen.add(key)
+    check_texts(texts)
+    check_languages(spoken)

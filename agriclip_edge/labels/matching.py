@@ -79,14 +79,13 @@ class Index:
         shorter: dict[str, list[int]] = defaultdict(list)
         languages: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number, facts in enumerate(classes):
-            wordings = [self._tokens(words) for words in (facts.label, *facts.synonyms)]
-            _put(own, _keys(wordings[0]), number)
             left_out = set(normalise(facts.host))
-            for tokens in wordings:
-                _put(others, _keys(tokens), number)
-                rest = [token for token in tokens if token not in left_out]
-                if left_out and _LEAST_WORDS <= len(set(rest)) < len(set(tokens)):
-                    _put(shorter, _keys(rest), number)
+            for tier, wordings in ((own, (facts.label,)), (others, facts.synonyms)):
+                for tokens in map(self._tokens, wordings):
+                    _put(tier, _keys(tokens), number)
+                    rest = [token for token in tokens if token not in left_out]
+                    if len(rest) < len(tokens) and len(set(rest)) >= _LEAST_WORDS:
+                        _put(shorter, _keys(rest), number)
             if facts.scientific:
                 _put(scientific, _keys(self._tokens(facts.scientific)), number)
             for language, words in facts.names.items():
@@ -164,7 +163,7 @@ def normalise(text: str) -> list[str]:
         >>> normalise("Grey-coloured molds on Chilli leaves")
         ['grey', 'colored', 'mould', 'chili', 'leaf']
     """
-    return [word for word in map(_word, text.casefold().translate(_PLAIN).split()) if word not in _FILLERS]
+    return [word for typed in text.split() for word in _plain_words(typed)]
 
 
 def edits(left: str, right: str, most: int) -> int:
@@ -204,12 +203,22 @@ class _Plain(dict[int, str]):
 _PLAIN = _Plain()
 
 
-@lru_cache(maxsize=1 << 14)  # the words of a library come again and again
+@lru_cache(maxsize=1 << 15)  # the words of a library come again and again
+def _plain_words(typed: str) -> tuple[str, ...]:
+    """What stands between two spaces: ``grey-coloured`` is two words."""
+    letters_alone = typed.isascii() and typed.isalnum()
+    parts = [typed.lower()] if letters_alone else typed.casefold().translate(_PLAIN).split()
+    return tuple([word for word in map(_word, parts) if word not in _FILLERS])
+
+
 def _word(word: str) -> str:
     if not word.isascii():
         return word
-    single = _SAME.get(word) or _SAME.get(_singular(word)) or _singular(word)
-    return _OUR.sub("or", single).replace("ae", "e").replace("oe", "e").replace("ll", "l")
+    singular = _singular(word)
+    word = _SAME.get(word) or _SAME.get(singular) or singular
+    if "our" in word:
+        word = _OUR.sub("or", word)
+    return word.replace("ae", "e").replace("oe", "e").replace("ll", "l")
 
 
 def _singular(word: str) -> str:
@@ -230,11 +239,11 @@ def _parts(label: str) -> list[str]:
     return [label, re.sub(r"\([^()]*\)", " ", label), *inside] if inside else [label]
 
 
-def _keys(tokens: Sequence[str]) -> set[str]:
+def _keys(tokens: Sequence[str]) -> Sequence[str]:
     """Two forms: the words in any order, and all letters in their order (``leaf hopper`` is ``leafhopper``)."""
     if len(tokens) < 2:
-        return set(tokens)
-    return {" ".join(sorted(set(tokens))), "".join(tokens)}
+        return tokens
+    return " ".join(sorted(set(tokens))), "".join(tokens)
 
 
 def _put(keys: dict[str, list[int]], names: Iterable[str], number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import onnxruntime
 
 from ..bundle.manifest import TensorSpec
 from ..errors import BundleError, BundleFault
+from .cpu import features, why_not
 from .external import refuse_external_weights
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ class OnnxGraph:
         # A graph is this file alone. By itself ONNX Runtime looks for weights of other files in the working directory,
         # and up to 1.23 at any absolute path.
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        if why_not("int8", platform.machine(), features()) is not None:
+            # What is rounded in the graph is rounded then, too, and summed in float: slower, and what the gate judged.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         refuse_external_weights(data)
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -73,6 +73,8 @@ class WordPiece:
 
 def _words(text: str) -> list[str]:
     """Lower-case words without accents; each punctuation mark and each CJK character is a word of its own."""
+    if text.isascii():
+        return text.translate(_ASCII).split()
     kept = []
     for character in text:
         code = ord(character)
@@ -94,3 +96,10 @@ def _is_control(character: str) -> bool:
 def _is_punctuation(character: str) -> bool:
     ascii_mark = character.isascii() and not character.isalnum() and character.isprintable() and character != " "
     return ascii_mark or unicodedata.category(character).startswith("P")
+
+
+# What the steps above make of each ASCII character, and so of a text of them, all at once.
+_ASCII = {
+    code: " " if chr(code) in " \t\n\r" else "" if _is_control(chr(code)) else chr(code).lower() for code in range(128)
+}
+_ASCII |= {code: f" {chr(code)} " for code in range(128) if _is_punctuation(chr(code))}

@@ -94,6 +94,11 @@ def test_broken_libraries(data: bytes, words: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_words_that_are_not_all_printable_are_words() -> None:
+    (found,) = read_classes(changed(names={"hi": "पत्ती का रतुआ\u200d"}))  # a zero-width joiner, as Indic scripts have it
+    assert found.names == {"hi": "पत्ती का रतुआ\u200d"}
+
+
 def test_a_library_that_inflates_without_end() -> None:
     with pytest.raises(BundleError, match="inflates to over 4,194,304 bytes") as caught:
         read_classes(gzip.compress(b" " * (50 << 20)))

@@ -60,6 +60,12 @@ def test_any_text_gives_known_ids(text: str) -> None:
     assert all(token == 1 or 4 <= token < len(VOCABULARY) for token in ids[1:-1])
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_is_read_as_any_other_text(text: str) -> None:
+    tokenizer = WordPiece("\n".join(VOCABULARY).encode())
+    assert tokenizer.encode(text) == tokenizer.encode(f"{text}\u0308")  # the accent goes, the text is no ASCII
+
+
 BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "lacks .PAD. .UNK. .CLS. .SEP."),
     "not UTF-8": (b"[PAD]\n\xff\xfe\n", "is not UTF-8"),
