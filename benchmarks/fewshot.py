@@ -72,11 +72,20 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
         subject={f"{r.protocol.scene} {_split(r)}": r.protocol.scene_sha256 for r in records},
         packages=versions("torch", "scikit-learn"),
         details=(
-            Detail("Few-shot classification of scenes", _MEANS, tuple(dict.fromkeys(rows))),
-            Detail("Gains on the same draws", _GAINS, tuple(dict.fromkeys(gains))),
+            Detail("Few-shot classification of scenes", _MEANS, _in_order(rows)),
+            Detail("Gains on the same draws", _GAINS, _in_order(gains)),
             *((told,) if maps else ()),
         ),
     )
+
+
+def _in_order(rows: Sequence[tuple[Cell, ...]]) -> tuple[tuple[Cell, ...], ...]:
+    """Each row once: scenes, splits and methods as they first come, the shots of each from few to many."""
+    unique = list(dict.fromkeys(rows))
+    first: dict[tuple[Cell, ...], int] = {}
+    for number, row in enumerate(unique):
+        first.setdefault(row[:3], number)
+    return tuple(sorted(unique, key=lambda row: (first[row[:3]], row[3])))
 
 
 def _pairs(records: Sequence[Record]) -> list[tuple[Record, Record, int, str]]:

@@ -14,9 +14,11 @@ from training.diffclip.spectrum import Components
 from training.diffclip.student import Figures, Student, StudentConfig, StudentRun, write_student
 
 
-def record(name: str, overall: tuple[float, float, float], scene: str = "a", distance: int = 0) -> Record:
-    asked = FewShotProtocol("made", scene, "stored", (2,), (0, 1, 2), None, distance)
-    draws = tuple(Draw(name, 2, seed, 4, 9, value, value, 0.0, (value, None)) for seed, value in enumerate(overall))
+def record(
+    name: str, overall: tuple[float, float, float], scene: str = "a", distance: int = 0, shots: int = 2
+) -> Record:
+    asked = FewShotProtocol("made", scene, "stored", (shots,), (0, 1, 2), None, distance)
+    draws = tuple(Draw(name, shots, seed, 4, 9, value, value, 0.0, (value, None)) for seed, value in enumerate(overall))
     return Record(asked, ("oak", "pine"), (Subject(name, ""),), draws)
 
 
@@ -45,6 +47,14 @@ def test_what_two_records_hold_counts_once(tmp_path: Path) -> None:
     together = [apart[0], write_record(both, tmp_path / "both")]
     one, other = (fewshot.measure(paths) for paths in (apart, together))
     assert [detail.rows for detail in one.details] == [detail.rows for detail in other.details]
+
+
+def test_the_shots_of_a_method_stand_together(tmp_path: Path) -> None:
+    made = [(name, shots) for shots in (5, 1) for name in ("DiffCLIP", "SVM")]
+    paths = [write_record(record(name, (0.4, 0.5, 0.7), shots=k), tmp_path / f"{name}{k}") for name, k in made]
+    rows, gains = (detail.rows for detail in fewshot.measure(paths).details)
+    assert [row[2:4] for row in rows] == [("DiffCLIP", 1), ("DiffCLIP", 5), ("SVM", 1), ("SVM", 5)]
+    assert [row[3] for row in gains] == [1, 5]
 
 
 def test_students_say_how_they_compare_with_their_transformer(tmp_path: Path) -> None:
