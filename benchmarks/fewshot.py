@@ -8,6 +8,7 @@ from pathlib import Path
 from training.diffclip.protocol import APART
 from training.diffclip.record import Record, difference, mean, read_record
 from training.diffclip.student import load_student
+from training.diffclip.unseen import read_unseen, unseen_path
 
 from .environment import versions
 from .record import Cell, Detail, Measurement
@@ -22,6 +23,7 @@ _STUDENTS = (
     ("with a sensor missing, %", ""),
     ("times as fast", ".0f"),
 )
+_UNSEEN = (("scene", ""), ("split", ""), ("method", ""), ("shots of the others", "d"), ("area", ""))
 _OURS = "DiffCLIP"
 
 
@@ -29,7 +31,8 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
     """One row a method and number of shots; gains where records of one protocol hold both sides.
 
     Args:
-        paths: of records; methods of one scene and split may lie in several, and what two hold is listed once.
+        paths: of records; methods of one scene and split may lie in several, and what two hold is listed once. What
+            `--unseen` wrote beside one of them is listed too.
         students: folders of `training diffclip student`, which holds each against its per-pixel transformer.
 
     Raises:
@@ -53,6 +56,12 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
         gain = difference(Record(ours.protocol, ours.classes, (), draws), _OURS, name, k)
         figures = [f"{100 * a:+.1f} ± {100 * b:.1f}" for a, b in zip(gain.gain, gain.half_width)]
         gains.append((ours.protocol.scene, _split(ours), name, k, *figures))
+    words: list[tuple[Cell, ...]] = []
+    for path, record in zip(paths, records):
+        asked = record.protocol
+        for row in read_unseen(unseen_path(path.parent, asked.scene, asked.split)):
+            area = f"{row.area:.3f} ± {row.half_width:.3f}"
+            words.append((asked.scene, _split(record), row.method, row.k, area))
     maps: list[tuple[Cell, ...]] = []
     for folder in students:
         seen = load_student(folder).figures
@@ -67,13 +76,15 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
         method="Overall accuracy, mean accuracy over classes and Cohen's kappa, ×100: mean and standard deviation over "
         f"{', '.join(str(len(record.protocol.seeds)) for record in records)} draws of shots (by record), {tested[0]:,} "
         f"to {tested[-1]:,} test pixels. Gains are on the same draws, with 95 % intervals of their mean (Student's t). "
-        "No test pixel's label chose anything.",
+        "No test pixel's label chose anything. A class without a shot is told by its text alone: area under the ROC "
+        "curve of the cosine, mean over classes, 0.5 is chance; the class code is its control without language.",
         samples=samples,
         subject={f"{r.protocol.scene} {_split(r)}": r.protocol.scene_sha256 for r in records},
         packages=versions("torch", "scikit-learn"),
         details=(
             Detail("Few-shot classification of scenes", _MEANS, _in_order(rows)),
             Detail("Gains on the same draws", _GAINS, _in_order(gains)),
+            *((Detail("Classes without a shot, by their texts", _UNSEEN, _in_order(words)),) if words else ()),
             *((told,) if maps else ()),
         ),
     )

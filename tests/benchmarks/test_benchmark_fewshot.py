@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from agriclip_edge.errors import UsageError
 from benchmarks import fewshot
 from training.diffclip.record import Draw, FewShotProtocol, Record, Subject, write_record
 from training.diffclip.spectrum import Components
 from training.diffclip.student import Figures, Student, StudentConfig, StudentRun, write_student
+from training.diffclip.unseen import Unseen, unseen_path
 
 
 def record(
@@ -55,6 +57,18 @@ def test_the_shots_of_a_method_stand_together(tmp_path: Path) -> None:
     rows, gains = (detail.rows for detail in fewshot.measure(paths).details)
     assert [row[2:4] for row in rows] == [("DiffCLIP", 1), ("DiffCLIP", 5), ("SVM", 1), ("SVM", 5)]
     assert [row[3] for row in gains] == [1, 5]
+
+
+def test_what_texts_alone_tell_is_listed_from_beside_the_record(tmp_path: Path) -> None:
+    path = write_record(record("DiffCLIP", (0.5, 0.6, 0.7)), tmp_path / "ours")
+    row = Unseen("DiffCLIP", 2, 3, 0.5312, 0.0104, (0.5, 0.56))
+    beside = unseen_path(path.parent, "made", "stored")
+    beside.write_bytes(msgspec.json.encode({"classes": ["oak", "pine"], "rows": [row]}))
+    told = fewshot.measure([path, path]).details[-1]
+    assert told.rows == (("made", "stored", "DiffCLIP", 2, "0.531 ± 0.010"),)
+    beside.write_bytes(b"{")
+    with pytest.raises(UsageError, match="no table of classes without a shot"):
+        fewshot.measure([path])
 
 
 def test_students_say_how_they_compare_with_their_transformer(tmp_path: Path) -> None:

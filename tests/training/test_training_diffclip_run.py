@@ -29,7 +29,7 @@ from training.diffclip.run import ENCODER, LOG, PICTURE, load_encoder, load_run,
 from training.diffclip.splits import few_shot
 from training.diffclip.synthetic import synthetic_scene
 from training.diffclip.texts import class_vectors, read_class_texts
-from training.diffclip.unseen import judge_unseen
+from training.diffclip.unseen import judge_unseen, read_unseen, unseen_path
 from training.diffclip.windows import windows
 from training.progress import StatusLine
 
@@ -282,9 +282,10 @@ def test_a_class_without_a_shot_is_told_by_its_text(run: Path, scene: LabelledSc
     method = Diffclip("DiffCLIP", Features(encoder), letters)
     table = judge_unseen(scene, [method], "stored", (5,), (0, 1), tmp_path)
     assert "| 5 | DiffCLIP |" in table
-    kept = json.loads((tmp_path / "unseen-synthetic-stored.json").read_text())
-    assert len(kept["rows"][0]["by_class"]) == 4
-    assert all(0 <= area <= 1 for area in kept["rows"][0]["by_class"])
+    (kept,) = read_unseen(unseen_path(tmp_path, "synthetic", "stored"))
+    assert (kept.method, kept.k, kept.draws, len(kept.by_class)) == ("DiffCLIP", 5, 2, 4)
+    assert all(area is not None and 0 <= area <= 1 for area in kept.by_class)
+    assert read_unseen(tmp_path / "elsewhere.json") == ()
 
 
 def test_folders_without_a_run_are_refused(tmp_path: Path, run: Path) -> None:

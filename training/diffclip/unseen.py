@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from agriclip_edge.errors import UsageError
 from agriclip_edge.files import atomic_write
 
 from ..evaluation.metrics import half_width
@@ -37,6 +38,30 @@ class Unseen(msgspec.Struct, frozen=True):
     area: float
     half_width: float
     by_class: tuple[float | None, ...]
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    classes: tuple[str, ...]
+    rows: tuple[Unseen, ...]
+
+
+def unseen_path(folder: Path, scene: str, split: str) -> Path:
+    """Where `judge_unseen` writes."""
+    return folder / f"unseen-{scene}-{split}.json"
+
+
+def read_unseen(path: Path) -> tuple[Unseen, ...]:
+    """What `judge_unseen` wrote; nothing where there is no such file.
+
+    Raises:
+        UsageError: it is broken.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_File).rows
+    except FileNotFoundError:
+        return ()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{path} is no table of classes without a shot: {error}") from None
 
 
 def judge_unseen(
@@ -71,8 +96,8 @@ def judge_unseen(
             width = half_width([float(mean) for mean in means])
             rows.append(Unseen(method.name, k, len(seeds), float(means.mean()), width, by_class))
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / f"unseen-{scene.scene.name}-{split}.json") as file:
-        file.write(msgspec.json.format(msgspec.json.encode({"classes": scene.classes, "rows": rows}), indent=1) + b"\n")
+    with atomic_write(unseen_path(folder, scene.scene.name, split)) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(_File(tuple(scene.classes), tuple(rows))), indent=1) + b"\n")
     lines = ["A class without any shot, by its text: area under the ROC curve, 0.5 is chance", ""]
     lines += [f"| shots of the others | {' | '.join(['method', 'mean', *scene.classes])} |"]
     lines += ["|---" * (3 + len(scene.classes)) + "|"]
