@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from agriclip_edge.errors import UsageError
 from training.diffclip.protocol import APART
 from training.diffclip.record import Record, difference, mean, read_record
 from training.diffclip.student import load_student
@@ -36,18 +37,22 @@ def measure(paths: Sequence[Path], students: Sequence[Path] = ()) -> Measurement
         students: folders of `training diffclip student`, which holds each against its per-pixel transformer.
 
     Raises:
-        UsageError: one is missing or broken.
+        UsageError: one is missing or broken, or two differ on a method by the same draws.
     """
     records = [read_record(path) for path in paths]
     rows: list[tuple[Cell, ...]] = []
     gains: list[tuple[Cell, ...]] = []
     samples: dict[str, list[float]] = {}
+    known: dict[tuple[object, ...], list[str]] = {}
     for record in records:
         asked = record.protocol
         for subject in record.methods:
             for k in asked.shots:
                 found = mean(record, subject.name, k)
                 figures = [f"{100 * a:.1f} ± {100 * b:.1f}" for a, b in zip(found.mean, found.deviation)]
+                if known.setdefault((_draws(record), subject.name, k), figures) != figures:
+                    message = f"records differ on {subject.name} by {k} shots of {asked.scene}, {_split(record)}"
+                    raise UsageError(f"{message}; accepted: those of one code, leave the older out")
                 rows.append((asked.scene, _split(record), subject.name, k, *figures))
                 name = f"{asked.scene}-{_split(record)}-{subject.name}-{k}".replace(" ", "-")
                 samples[f"{name}_oa_pct"] = [100 * draw.overall for draw in record.of(subject.name, k)]

@@ -71,6 +71,12 @@ def test_what_texts_alone_tell_is_listed_from_beside_the_record(tmp_path: Path) 
         fewshot.measure([path])
 
 
+def test_records_of_two_codes_are_refused(tmp_path: Path) -> None:
+    old, new = (write_record(record("SVM", (value, 0.5, 0.5)), tmp_path / str(value)) for value in (0.3, 0.4))
+    with pytest.raises(UsageError, match="records differ on SVM by 2 shots of made, stored"):
+        fewshot.measure([old, new])
+
+
 def test_students_say_how_they_compare_with_their_transformer(tmp_path: Path) -> None:
     sensors = {"hyperspectral": {"channels": 4, "unit": "reflectance", "wavelengths": [400.0, 500.0, 600.0, 700.0]}}
     student = Student({"hyperspectral": Components(4, 3, normalise=False)}, 3, 8, 4, StudentConfig.tiny())
